@@ -1,0 +1,92 @@
+"""What a model is, as data: small frozen dataclasses that presets fill in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qkv.nn import BlockConfig, Causal, Full, InitConfig, MaskConfig, NormConfig, PositionConfig, Sinusoidal, Xavier
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """vocab_size: 0 means "the tokenizer's". rank: width of a factorised table (None: d_model). scaled: multiply by
+    sqrt(width). segments: how many segment vectors there are (0: none). norm: applied to the sum of all. dropout: rate
+    on the result. std: of the initial table (None: width^-½)."""
+
+    vocab_size: int = 0
+    rank: int | None = None
+    scaled: bool = False
+    segments: int = 0
+    norm: NormConfig | None = None
+    dropout: float = 0.1
+    std: float | None = None
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """d_model: width of the residual stream. n_layers: depth. distinct_layers: how many layers have weights of their
+    own; neighbours share (0: all). embedding, position, mask, block: the parts. final_norm: a norm after the last layer
+    (None: where the placement needs one). init: initial weights."""
+
+    d_model: int = 256
+    n_layers: int = 3
+    distinct_layers: int = 0
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    position: PositionConfig = field(default_factory=Sinusoidal)
+    mask: MaskConfig = field(default_factory=Full)
+    block: BlockConfig = field(default_factory=BlockConfig)
+    final_norm: bool | None = None
+    init: InitConfig = field(default_factory=Xavier)
+
+    def __post_init__(self) -> None:
+        self.block.attention.width(self.d_model)
+        if self.distinct_layers and not 1 <= self.distinct_layers <= self.n_layers:
+            raise ValueError(f"distinct_layers is {self.distinct_layers}, not between 1 and n_layers ({self.n_layers})")
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """tied: use the input embedding as output matrix. bias: a bias per word. scale: factor on the hidden states
+    (None: 1). transform: a dense layer, its activation and a norm first (as masked language models have)."""
+
+    tied: bool = True
+    bias: bool = False
+    scale: float | None = None
+    transform: str | None = None
+
+
+@dataclass(frozen=True)
+class EncoderOnlyConfig:
+    """stack: the encoder. head: hidden states to vocabulary, for masked language modelling."""
+
+    stack: StackConfig = field(default_factory=StackConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+
+@dataclass(frozen=True)
+class DecoderOnlyConfig:
+    """stack: the decoder. head: hidden states to vocabulary."""
+
+    stack: StackConfig = field(default_factory=lambda: StackConfig(mask=Causal()))
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+
+@dataclass(frozen=True)
+class EncoderDecoderConfig:
+    """encoder, decoder: the two stacks, of one width. head: hidden states to target vocabulary. shared_embedding: one
+    table for source and target (they then share a tokenizer)."""
+
+    encoder: StackConfig = field(default_factory=StackConfig)
+    decoder: StackConfig = field(default_factory=lambda: StackConfig(mask=Causal()))
+    head: HeadConfig = field(default_factory=HeadConfig)
+    shared_embedding: bool = False
+
+    def __post_init__(self) -> None:
+        if self.encoder.d_model != self.decoder.d_model:
+            raise ValueError(
+                f"the decoder reads the encoder's output, so both need one d_model, not {self.encoder.d_model} "
+                f"and {self.decoder.d_model}"
+            )
+
+
+ModelConfig = EncoderOnlyConfig | DecoderOnlyConfig | EncoderDecoderConfig

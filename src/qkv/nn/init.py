@@ -1,0 +1,90 @@
+"""Initial weights: the table of initialisations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from .attention import Attention
+from .block import Block
+from .feedforward import PositionWise
+
+
+def _fused(attention: Attention) -> nn.Linear:
+    """The product that makes keys and values (and, in self-attention, queries)."""
+    return attention.key_value if attention.cross else attention.query_key_value
+
+
+def _residual_outputs(module: nn.Module) -> list[Tensor]:
+    """The weights of the last matrix of each residual branch."""
+    outs: list[Tensor] = []
+    for part in module.modules():
+        if isinstance(part, Attention):
+            outs.append(part.out.weight)
+        elif isinstance(part, PositionWise):
+            outs.append(part.down.weight)
+    return outs
+
+
+def _zero_biases(module: nn.Module) -> None:
+    for part in module.modules():
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+
+
+@dataclass(frozen=True)
+class Xavier:
+    """Uniform with variance 2/(fan_in+fan_out), each of Q, K, V as a matrix of its own (Glorot & Bengio 2010).
+
+    gain: factor on all matrices."""
+
+    gain: float = 1.0
+
+    def apply(self, stack: nn.Module) -> None:
+        for part in stack.modules():
+            if isinstance(part, nn.Linear):
+                self._fill(part, part.out_features)
+        for part in stack.modules():  # a fused product holds several matrices, each with a fan-out of its own
+            if isinstance(part, Attention):
+                self._fill(_fused(part), part.n_heads * part.d_head)
+            elif isinstance(part, PositionWise):
+                self._fill(part.up, part.config.d_ff)
+        _zero_biases(stack)
+
+    def _fill(self, linear: nn.Linear, fan_out: int) -> None:
+        bound = self.gain * math.sqrt(6.0 / (linear.in_features + fan_out))
+        nn.init.uniform_(linear.weight, -bound, bound)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """std: of every matrix. depth_scaled: divide residual outputs by sqrt(2L) (Radford et al. 2019)."""
+
+    std: float = 0.02
+    depth_scaled: bool = False
+
+    def apply(self, stack: nn.Module) -> None:
+        for part in stack.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.normal_(part.weight, std=self.std)
+        _zero_biases(stack)
+        if self.depth_scaled:
+            outs = _residual_outputs(stack)
+            for weight in outs:
+                weight.data.div_(math.sqrt(len(outs)))
+
+
+InitConfig = Xavier | Normal
+
+
+def shrink_branches(block: Block, beta: float) -> None:
+    """Multiply the initial values, outputs and feed-forward matrices by β (Wang et al. 2022)."""
+    for part in block.modules():
+        if isinstance(part, Attention):
+            _fused(part).weight.data[-part.n_groups * part.d_head :].mul_(beta)
+            part.out.weight.data.mul_(beta)
+        elif isinstance(part, PositionWise):
+            part.up.weight.data.mul_(beta)
+            part.down.weight.data.mul_(beta)
