@@ -90,7 +90,7 @@ class Prefix(Mask):
     """Keys whose field `prefix` is set (the part of a sequence that all may read, as in prefix language models)."""
 
     def __call__(self, q: Tokens, k: Tokens) -> Tensor:
-        return (k.fields["prefix"] > 0)[:, None, None, :]
+        return (k.field("prefix") > 0)[:, None, None, :]
 
     def simplify(self, q: Tokens, k: Tokens) -> Mask:
         return self if "prefix" in k.fields else NOTHING
@@ -101,11 +101,11 @@ class SameDocument(Mask):
     """Keys of the query's own document (packing); where no document is named, all tokens share one."""
 
     def __call__(self, q: Tokens, k: Tokens) -> Tensor:
-        query, key = _pair(q.fields["doc"], k.fields["doc"])
+        query, key = _pair(q.field("doc"), k.field("doc"))
         return query == key
 
     def simplify(self, q: Tokens, k: Tokens) -> Mask:
-        return self if "doc" in q.fields and "doc" in k.fields else Full()
+        return self if "doc" in q.fields or "doc" in k.fields else Full()
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,11 @@ class GlobalTokens(Mask):
     """Pairs of which one, query or key, is a global token: it sees all and is seen by all."""
 
     def __call__(self, q: Tokens, k: Tokens) -> Tensor:
-        query, key = _pair(q.fields["global"], k.fields["global"])
+        query, key = _pair(q.field("global"), k.field("global"))
         return (query > 0) | (key > 0)
 
     def simplify(self, q: Tokens, k: Tokens) -> Mask:
-        return self if "global" in q.fields and "global" in k.fields else NOTHING
+        return self if "global" in q.fields or "global" in k.fields else NOTHING
 
 
 @dataclass(frozen=True, eq=False)
