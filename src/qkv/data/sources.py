@@ -168,7 +168,7 @@ def _download(name: str, url: str) -> bytes:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
             return response.read()
     except (OSError, HTTPException, ValueError) as error:  # no answer, half an answer, no address
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        reason = error.reason if type(error) is urllib.error.URLError else error
         raise UserError(
             f"cannot download {url}: {reason}; without a network, copy the files of {name} from elsewhere "
             f"into a folder {name} and set QKV_DATA to its parent"

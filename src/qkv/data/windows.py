@@ -38,7 +38,7 @@ class Windows:
         self.stream = _stream(stream)
         if len(self.stream) <= self.config.length:
             raise UserError(
-                f"the text has {len(self.stream)} tokens, too few for a window of {self.config.length} and the next one; "
+                f"the text has {len(self.stream)} tokens, too few for a window of {self.config.length} plus one; "
                 f"give more text or set length below {len(self.stream)}"
             )
 
