@@ -14,13 +14,20 @@ from torch import Tensor
 _LEVELS = 1 << 16
 
 
+def check_rate(rate: float) -> None:
+    """Refuse what is no probability of dropping, or drops everything."""
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(f"dropout is {rate}: it is a rate from 0 up to but not including 1")
+
+
 def keep_mask(like: Tensor, rate: float) -> Tensor:
     """Independent factors of the shape and dtype of `like`: 0 with probability `rate`, else 1/(1-rate)."""
     dropped = round(rate * _LEVELS)
     size = like.numel()
     bits = torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None).view(torch.int16)[:size]
-    kept = (bits >= dropped - _LEVELS // 2).view(like.shape)
-    return kept.to(like.dtype).mul_(_LEVELS / (_LEVELS - dropped))
+    # Comparing straight into a float tensor is several times faster than making booleans and casting them.
+    kept = torch.ge(bits, dropped - _LEVELS // 2, out=torch.empty(size, dtype=torch.float32))
+    return kept.mul_(_LEVELS / (_LEVELS - dropped)).view(like.shape).to(like.dtype)
 
 
 def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
@@ -38,4 +45,4 @@ def dropout_add(x: Tensor, branch: Tensor, rate: float, training: bool) -> Tenso
         return x + branch
     if x.device.type != "cpu":
         return x + F.dropout(branch, rate, True)
-    return torch.addcmul(x, branch, keep_mask(branch, rate)) if x.dtype == branch.dtype else x + dropout(branch, rate, True)
+    return torch.addcmul(x, branch, keep_mask(branch, rate))
