@@ -90,7 +90,7 @@ class Prefix(Mask):
     """Keys whose field `prefix` is set (the part of a sequence that all may read, as in prefix language models)."""
 
     def __call__(self, q: Tokens, k: Tokens) -> Tensor:
-        return (k.field("prefix") > 0)[:, None, None, :]
+        return (k.get("prefix") > 0)[:, None, None, :]
 
     def simplify(self, q: Tokens, k: Tokens) -> Mask:
         return self if "prefix" in k.fields else NOTHING
@@ -101,7 +101,7 @@ class SameDocument(Mask):
     """Keys of the query's own document (packing); where no document is named, all tokens share one."""
 
     def __call__(self, q: Tokens, k: Tokens) -> Tensor:
-        query, key = _pair(q.field("doc"), k.field("doc"))
+        query, key = _pair(q.get("doc"), k.get("doc"))
         return query == key
 
     def simplify(self, q: Tokens, k: Tokens) -> Mask:
@@ -113,7 +113,7 @@ class GlobalTokens(Mask):
     """Pairs of which one, query or key, is a global token: it sees all and is seen by all."""
 
     def __call__(self, q: Tokens, k: Tokens) -> Tensor:
-        query, key = _pair(q.field("global"), k.field("global"))
+        query, key = _pair(q.get("global"), k.get("global"))
         return (query > 0) | (key > 0)
 
     def simplify(self, q: Tokens, k: Tokens) -> Mask:

@@ -114,11 +114,11 @@ class Tokens:
     def cat(self, other: Tokens) -> Tokens:
         """These tokens followed by `other` along time; a field that one side lacks is 0 there."""
         names = {*self.fields, *other.fields}
-        fields = {n: torch.cat((self.field(n), other.field(n)), dim=1) for n in names}
+        fields = {n: torch.cat((self.get(n), other.get(n)), dim=1) for n in names}
         joined = Tokens(torch.cat((self.pos, other.pos), dim=1), fields)
         known = self.__dict__.get("padded") is False and other.__dict__.get("padded") is False
         return joined._know(padded=False) if known else joined
 
-    def field(self, name: str) -> Tensor:
+    def get(self, name: str) -> Tensor:
         """The named field [B,T]; one that is not there is 0 everywhere."""
         return self.fields[name] if name in self.fields else torch.zeros_like(self.pos)
