@@ -45,17 +45,19 @@ class Xavier:
     def apply(self, stack: nn.Module) -> None:
         for part in stack.modules():
             if isinstance(part, nn.Linear):
-                self._fill(part, part.out_features)
+                self._fill(part.weight, part.out_features)
         for part in stack.modules():  # a fused product holds several matrices, each with a fan-out of its own
             if isinstance(part, Attention):
-                self._fill(_fused(part), part.n_heads * part.d_head)
+                queries, keys = part.n_heads * part.d_head, part.n_groups * part.d_head
+                for weight in _fused(part).weight.split([keys] * 2 if part.cross else [queries, keys, keys]):
+                    self._fill(weight, len(weight))
             elif isinstance(part, PositionWise):
-                self._fill(part.up, part.config.d_ff)
+                self._fill(part.up.weight, part.config.d_ff)
         _zero_biases(stack)
 
-    def _fill(self, linear: nn.Linear, fan_out: int) -> None:
-        bound = self.gain * math.sqrt(6.0 / (linear.in_features + fan_out))
-        nn.init.uniform_(linear.weight, -bound, bound)
+    def _fill(self, weight: Tensor, fan_out: int) -> None:
+        bound = self.gain * math.sqrt(6.0 / (weight.shape[1] + fan_out))
+        nn.init.uniform_(weight.data, -bound, bound)
 
 
 @dataclass(frozen=True)
