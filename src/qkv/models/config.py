@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from qkv.nn import BlockConfig, Causal, Full, InitConfig, MaskConfig, NormConfig, PositionConfig, Sinusoidal, Xavier
+from qkv.nn import BlockConfig, Causal, InitConfig, MaskConfig, NormConfig, PositionConfig, Sinusoidal, Xavier
+from qkv.nn.dropout import check_rate
+from qkv.nn.feedforward import Activation
 
 
 @dataclass(frozen=True)
@@ -21,27 +23,38 @@ class EmbeddingConfig:
     dropout: float = 0.1
     std: float | None = None
 
+    def __post_init__(self) -> None:
+        check_rate(self.dropout)
+
 
 @dataclass(frozen=True)
 class StackConfig:
     """d_model: width of the residual stream. n_layers: depth. distinct_layers: how many layers have weights of their
-    own; neighbours share (0: all). embedding, position, mask, block: the parts. final_norm: a norm after the last layer
-    (None: where the placement needs one). init: initial weights."""
+    own; neighbours share (0: all). embedding, position, block: the parts. mask: what a token sees of its own sequence
+    (None: all of it in an encoder, its past in a decoder). final_norm: a norm after the last layer (None: where the
+    placement needs one). init: initial weights."""
 
     d_model: int = 256
     n_layers: int = 3
     distinct_layers: int = 0
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     position: PositionConfig = field(default_factory=Sinusoidal)
-    mask: MaskConfig = field(default_factory=Full)
+    mask: MaskConfig | None = None
     block: BlockConfig = field(default_factory=BlockConfig)
     final_norm: bool | None = None
     init: InitConfig = field(default_factory=Xavier)
 
     def __post_init__(self) -> None:
         self.block.attention.width(self.d_model)
+        if self.n_layers < 1:
+            raise ValueError(f"n_layers is {self.n_layers}, but a stack has at least one layer")
         if self.distinct_layers and not 1 <= self.distinct_layers <= self.n_layers:
             raise ValueError(f"distinct_layers is {self.distinct_layers}, not between 1 and n_layers ({self.n_layers})")
+
+
+def _causal(decoder: StackConfig) -> StackConfig:
+    """A decoder sees its past, unless its config names another mask."""
+    return replace(decoder, mask=Causal()) if decoder.mask is None else decoder
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,7 @@ class HeadConfig:
     tied: bool = True
     bias: bool = False
     scale: float | None = None
-    transform: str | None = None
+    transform: Activation | None = None
 
 
 @dataclass(frozen=True)
@@ -67,8 +80,11 @@ class EncoderOnlyConfig:
 class DecoderOnlyConfig:
     """stack: the decoder. head: hidden states to vocabulary."""
 
-    stack: StackConfig = field(default_factory=lambda: StackConfig(mask=Causal()))
+    stack: StackConfig = field(default_factory=StackConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stack", _causal(self.stack))
 
 
 @dataclass(frozen=True)
@@ -77,11 +93,15 @@ class EncoderDecoderConfig:
     table for source and target (they then share a tokenizer)."""
 
     encoder: StackConfig = field(default_factory=StackConfig)
-    decoder: StackConfig = field(default_factory=lambda: StackConfig(mask=Causal()))
+    decoder: StackConfig = field(default_factory=StackConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     shared_embedding: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "decoder", _causal(self.decoder))
+        source, target = self.encoder.embedding, self.decoder.embedding
+        if self.shared_embedding and (source.vocab_size, source.rank) != (target.vocab_size, target.rank):
+            raise ValueError("a shared embedding needs one vocab_size and one rank for encoder and decoder")
         if self.encoder.d_model != self.decoder.d_model:
             raise ValueError(
                 f"the decoder reads the encoder's output, so both need one d_model, not {self.encoder.d_model} "

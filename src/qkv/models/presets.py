@@ -24,6 +24,7 @@ from qkv.nn import (
     Sinusoidal,
     Xavier,
 )
+from qkv.nn.feedforward import Activation
 
 from .config import (
     DecoderOnlyConfig,
@@ -76,7 +77,7 @@ def bert(
     max_length: int = 512,
     segments: int = 2,
     dropout: float = 0.1,
-    activation: str = "gelu",
+    activation: Activation = "gelu",
     rank: int | None = None,
     distinct_layers: int = 0,
 ) -> EncoderOnlyConfig:
@@ -90,7 +91,7 @@ def bert(
         position=Learned(max_length),
         block=BlockConfig(
             attention=AttentionConfig(heads=MultiHead(n_heads), dropout=dropout),
-            feedforward=FeedForward(d_ff, activation),  # type: ignore[arg-type]
+            feedforward=FeedForward(d_ff, activation),
             norm=norm,
             placement=Post(),
             dropout=dropout,
@@ -182,7 +183,7 @@ def marian(
     n_layers: int = 6,
     n_heads: int = 8,
     d_ff: int = 2048,
-    activation: str = "silu",
+    activation: Activation = "silu",
     dropout: float = 0.1,
 ) -> EncoderDecoderConfig:
     """Junczys-Dowmunt et al. 2018: the first Transformer with sinusoids in halves, shared tables and a bias per word."""
@@ -193,7 +194,7 @@ def marian(
         position=Sinusoidal(layout="halves"),
         block=BlockConfig(
             attention=AttentionConfig(heads=MultiHead(n_heads)),
-            feedforward=FeedForward(d_ff, activation),  # type: ignore[arg-type]
+            feedforward=FeedForward(d_ff, activation),
             placement=Post(),
             dropout=dropout,
         ),

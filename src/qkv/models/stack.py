@@ -38,6 +38,8 @@ class Embedding(nn.Module):
 
     def __init__(self, config: EmbeddingConfig, d_model: int, position: Position):
         super().__init__()
+        if config.vocab_size < 1:
+            raise ValueError("embedding.vocab_size is 0: build the model with the size of its tokenizer's vocabulary")
         self.config, self.width = config, config.rank or d_model
         self.token = nn.Embedding(config.vocab_size, self.width)
         self.segment = nn.Embedding(config.segments, self.width) if config.segments else None
@@ -114,7 +116,8 @@ class Stack(nn.Module):
     ) -> Tensor:
         """ids [B,T] -> [B,T,E]; `mask` is ANDed to the stack's own. With a cache, ids are the new tokens only."""
         keys = tokens if cache is None else cache.extend(tokens)
-        seen = self.config.mask if mask is None else self.config.mask & mask
+        own = self.config.mask or Full()
+        seen = own if mask is None else own & mask
         bias = self.position.bias if self.position.biased else None
         view = View(seen, tokens, keys, bias)
         memory_view = View(Full(), tokens, memory.tokens) if memory is not None else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from .cache import Cache
+from .dropout import check_rate
 from .kernels import Fused, KernelConfig
 from .norms import LayerNorm, RMSNorm
 from .positions import Position
@@ -64,6 +65,11 @@ class AttentionConfig:
     bias: bool = True
     out_bias: bool = True
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_rate(self.dropout)
+        if self.heads.n < 1:
+            raise ValueError(f"attention.heads: n is {self.heads.n}, but at least one head is needed")
 
     def width(self, d_model: int) -> int:
         """The width of one head."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .attention import Attention, AttentionConfig
 from .cache import Cache
-from .dropout import dropout_add
+from .dropout import check_rate, dropout_add
 from .feedforward import FeedForward, FeedForwardConfig
 from .norms import LayerNorm, NormConfig
 from .positions import Position
@@ -91,6 +91,9 @@ class BlockConfig:
     norm: NormConfig = field(default_factory=LayerNorm)
     placement: PlacementConfig = field(default_factory=Pre)
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_rate(self.dropout)
 
 
 class Residual(nn.Module):

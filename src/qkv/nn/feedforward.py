@@ -9,7 +9,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .dropout import dropout
+from .dropout import check_rate, dropout
 
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
 ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"), "silu": F.silu}
@@ -49,6 +49,9 @@ class FeedForward:
     gated: bool = False
     bias: bool = True
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_rate(self.dropout)
 
     def build(self, d_model: int) -> nn.Module | None:
         return PositionWise(self, d_model)

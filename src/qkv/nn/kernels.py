@@ -171,6 +171,10 @@ class Chunked:
 
     block: int = 128
 
+    def __post_init__(self) -> None:
+        if self.block < 1:
+            raise ValueError(f"a chunked kernel's block holds at least one token, not {self.block}")
+
     def build(self) -> nn.Module:
         return ChunkedKernel(self.block)
 

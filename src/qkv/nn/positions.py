@@ -63,6 +63,8 @@ class SinusoidalPosition(Position):
 
     def __init__(self, config: Sinusoidal, shape: PositionShape):
         super().__init__()
+        if shape.width % 2:
+            raise ValueError(f"sinusoids come in pairs, so the embedding width {shape.width} must be even")
         self.config, self.width = config, shape.width
         # One table a dtype, each rounded once from float64: a buffer would be rounded again by every `.to(dtype)`.
         self.tables: dict[tuple[torch.dtype, torch.device], Tensor] = {}
@@ -239,6 +241,14 @@ class RelativeBuckets:
     n_buckets: int = 32
     max_distance: int = 128
     bidirectional: bool = True
+
+    def __post_init__(self) -> None:
+        near = self.n_buckets // (4 if self.bidirectional else 2)
+        if not 1 <= near < self.max_distance:
+            raise ValueError(
+                f"{self.n_buckets} buckets give the nearest {near} offsets one each: "
+                f"this must be at least 1 and less than max_distance ({self.max_distance})"
+            )
 
     def build(self, shape: PositionShape) -> Position:
         return RelativeBucketsPosition(self, shape)
