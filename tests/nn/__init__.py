@@ -1,0 +1,1 @@
+"""What a Transformer is made of, tested part by part."""
