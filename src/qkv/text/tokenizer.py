@@ -138,11 +138,16 @@ class Tokenizer:
             raise UserError(f"{path} is damaged: its special_ids are not ids of its vocabulary; restore or retrain it")
         return cls(tokenizer.backend, special_ids)
 
-    def __len__(self) -> int:
-        return self.vocab_size
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The backend forgets `encode_special_tokens` when it is copied or sent to a worker; our constructor sets it.
+        return _rebuild, (self.backend.to_str(), self.special_ids)
 
     def __repr__(self) -> str:
         return f"Tokenizer({type(self.backend.model).__name__}, vocab_size={self.vocab_size})"
+
+
+def _rebuild(state: str, special_ids: Mapping[str, int]) -> Tokenizer:
+    return Tokenizer(Backend.from_str(state), special_ids)
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:

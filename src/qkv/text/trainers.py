@@ -108,8 +108,7 @@ def unigram(config: Unigram, words: Counter[str], spellings: Sequence[str]) -> m
     with _one_thread():
         backend.train_from_iterator(words.elements(), trainer)
     scores = {piece: score for piece, score in _scores(backend).items() if piece != unknown}
-    learned = sorted(_settled(scores).items(), key=lambda item: (-item[1], item[0]))
-    pieces = [*((piece, 0.0) for piece in reserved), *learned]
+    pieces = [*((piece, 0.0) for piece in reserved), *_best(_settled(scores), room)]
     return models.Unigram(pieces, unk_id=UNK, byte_fallback=config.byte_fallback)
 
 
@@ -127,6 +126,19 @@ def _settled(scores: dict[str, float]) -> dict[str, float]:
         piece: round(lowest if len(piece) == 1 and score < leftover else score, SCORE_DECIMALS)
         for piece, score in scores.items()
     }
+
+
+def _best(scores: dict[str, float], room: int) -> list[tuple[str, float]]:
+    """All characters and the best longer pieces, best first: the library can overshoot the size it is given.
+
+    >>> _best({"ab": -1.0, "a": -3.0, "ba": -2.0, "b": -3.0}, room=3)
+    [('ab', -1.0), ('a', -3.0), ('b', -3.0)]
+    """
+    ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+    spare = room - sum(len(piece) == 1 for piece in scores)
+    longer = [piece for piece, _ in ranked if len(piece) > 1][: max(spare, 0)]
+    kept = {piece for piece in scores if len(piece) == 1}.union(longer)
+    return [(piece, score) for piece, score in ranked if piece in kept]
 
 
 def _fit(model: models.Model, trainer: library.Trainer, words: Counter[str]) -> models.Model:
