@@ -68,7 +68,8 @@ def plain(config: Any, cls: Any = None) -> Any:
         if not _is_table(cls):
             return _plain_fields(config)
         name = entry_name(type(config))
-        return name if _only_defaults(config) else {name: _plain_fields(config)}
+        defaults = all(getattr(config, f.name) == _default(f) for f in fields(config) if f.init)
+        return name if defaults else {name: _plain_fields(config)}
     if origin in (Union, types.UnionType) and config is not None:
         # Of several containers the first will do: what matters is what the elements are.
         cls = next((m for m in arguments if get_origin(m) is type(config)), type(config))
@@ -138,7 +139,7 @@ def _parse_fields(cls: Any, data: Any, where: str) -> Any:
         if key not in valid:
             raise UserError(f"{_join(where, key)}: unknown key{_suggest(key, valid)}; valid keys: {_names(valid)}")
     for name, field in valid.items():
-        if name not in mapping and not _has_default(field):
+        if name not in mapping and _default(field) is MISSING:
             raise UserError(f"{_join(where, name)}: required but missing")
     hints = get_type_hints(cls, include_extras=True)
     values = {name: parse(hints[name], value, _join(where, name)) for name, value in mapping.items()}
@@ -242,15 +243,8 @@ def _plain_fields(config: Any) -> dict[str, Any]:
     return {f.name: plain(getattr(config, f.name), hints[f.name]) for f in fields(config) if f.init}
 
 
-def _only_defaults(config: Any) -> bool:
-    return all(_has_default(f) and getattr(config, f.name) == _default(f) for f in fields(config) if f.init)
-
-
-def _has_default(field: Field[Any]) -> bool:
-    return field.default is not MISSING or field.default_factory is not MISSING
-
-
 def _default(field: Field[Any]) -> Any:
+    """The default of a field, `MISSING` if it is required."""
     return field.default_factory() if field.default_factory is not MISSING else field.default
 
 
