@@ -1,0 +1,54 @@
+# make demo     trains a Transformer that pronounces English words, measures it, uses it, shows what it attends to
+# make test     lint, types and the whole test suite: what CI runs
+# make check    lint, format and types only
+# make bench    speed beside the peers, into bench/results/
+#
+# PIP_ARGS is handed to pip. The CPU build of torch, where pip would choose another:
+#   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+
+.PHONY: help demo test check bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+demo: $(VENV)/.demo
+	$(BIN)/qkv train demo --out $(DEMO)
+	$(BIN)/qkv evaluate $(DEMO)
+	$(BIN)/qkv predict $(DEMO) transformer attention nightingale
+	$(BIN)/qkv explain $(DEMO) nightingale --html $(DEMO)/attention.html
+	@echo "Every layer and head: open $(DEMO)/attention.html"
+
+test: check
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build dist
+
+# One stamp an extra: made again when pyproject.toml changes.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "qkv needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.%: $(VENV)/.made pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --editable '.[$*]'
+	@touch $@
