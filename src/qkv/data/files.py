@@ -53,7 +53,7 @@ def pairs(path: str | Path) -> list[Pair]:
 
 
 def documents(path: str | Path) -> list[str]:
-    """The documents of a file, for language modelling: all of a .txt file is one, with LF at line ends; else each `text`."""
+    """The documents of a file, for language modelling: a .txt file is one (lines end with LF), else each `text` is."""
     if format_of(path) == ".txt":
         text = "".join(f"{line}\n" for _, line in lines(path))
         if not text.strip():
