@@ -1,0 +1,108 @@
+"""`qkv data`: get, list and show datasets, and train a tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Datasets and tokenizers.")
+
+
+@app.command("list")
+def list_() -> None:
+    """The named datasets, and which of them are here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from qkv.data import sources
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("name", "here", "what it is"):
+        table.add_column(column)
+    for name, source in sources.SOURCES.items():
+        here = all(sources.find(name, file) for file in source.files)
+        table.add_row(name, "yes" if here else "no", source.about)
+    Console().print(table)
+
+
+@app.command("get")
+def get(
+    name: str = typer.Argument(help="A name of `qkv data list`."),
+    mirror: str | None = typer.Option(None, "--mirror", help="Take the files from a folder at this address instead."),
+) -> None:
+    """Download a dataset, check it against its SHA-256, and say where it lies."""
+    from qkv.data import sources
+
+    for path in sources.get(name, mirror):
+        typer.echo(str(path))
+
+
+@app.command("show")
+def show(
+    name: str = typer.Argument(help="A named dataset, or a TSV, JSONL or text file."),
+    split: str = typer.Option("train", "--split", help="train, dev or test."),
+    limit: int = typer.Option(5, "--limit", min=1, help="How many rows."),
+) -> None:
+    """The first rows of a dataset or a file, and how many there are."""
+    from qkv.data.files import Pair
+
+    rows = _rows(name, split)
+    for row in rows[:limit]:
+        shown = f"{row.source}\t{' | '.join(row.targets)}" if isinstance(row, Pair) else row[:500]
+        typer.echo(shown)
+    typer.echo(f"{len(rows):,} rows", err=True)
+
+
+def _rows(name: str, split: Any) -> list:
+    from qkv.config import parse
+    from qkv.data import files, sources
+    from qkv.data.datasets import Cmudict, Multi30k, Tinyshakespeare
+    from qkv.errors import UserError
+
+    if split not in ("train", "dev", "test"):
+        raise UserError(f"--split: no split is called {split!r}; choose train, dev or test")
+    if name in sources.SOURCES:
+        return parse(Cmudict | Multi30k | Tinyshakespeare, name).load(split)
+    if Path(name).exists():
+        return list(files.stream(name))
+    sources.named(name)  # says which names there are
+    return []
+
+
+@app.command("tokenizer")
+def tokenizer(
+    file: Path = typer.Argument(help="Text, or the columns source, target or text of a TSV or JSONL file."),
+    kind: str = typer.Option("bpe", "--kind", help="characters, words, bpe, byte_bpe, word_piece or unigram."),
+    vocab_size: int | None = typer.Option(None, "--vocab-size", help="Ids in all [default: the kind's]."),
+    column: str = typer.Option("text", "--column", help="The column of a TSV or JSONL file to learn from."),
+    out: Path = typer.Option(Path("tokenizer.json"), "--out", help="Where to write it."),
+) -> None:
+    """Train a tokenizer on a file, write it, and say how well it fits."""
+    from qkv import text
+    from qkv.config import parse
+    from qkv.data import files
+
+    options = {} if vocab_size is None else {"vocab_size": vocab_size}
+    config = parse(text.TokenizerConfig, {kind.replace("-", "_"): options}, "--kind")
+    if files.format_of(file) == ".txt":
+        texts = [line for _, line in files.lines(file) if line.strip()]
+    else:
+        texts = [str(row[column]) for row in files.rows(file, (column,))]
+    learned = text.train(config, texts)
+    _save(learned, out)
+    found = text.stats(learned, texts)
+    typer.echo(f"{out}: {learned.vocab_size:,} tokens, learned from {found.texts:,} texts")
+    typer.echo(f"characters per token {found.characters_per_token:.2f}")
+    typer.echo(f"tokens per word      {found.tokens_per_word:.2f}")
+    typer.echo(f"unknown              {100 * found.unknown_rate:.2f} %")
+
+
+def _save(learned: object, out: Path) -> None:
+    from qkv.errors import UserError
+
+    try:
+        learned.save(out)  # type: ignore[attr-defined]
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}; free some room or choose another --out") from error

@@ -1,0 +1,85 @@
+"""`qkv evaluate`: how good a run is on rows with references."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+LABELS = {
+    "word_error": "word error",
+    "phoneme_error": "phoneme error",
+    "word_error_with_stress": "word error, with stress",
+    "phoneme_error_with_stress": "phoneme error, with stress",
+    "exact_match": "exact match",
+    "bleu": "BLEU (13a, cased, detokenised)",
+    "bleu_lowercase_tokenized": "BLEU (13a tokens, lower-cased)",
+    "chrf": "chrF",
+    "loss": "loss, nats per token",
+    "perplexity": "perplexity per token",
+    "bits_per_char": "bits per character",
+    "bits_per_byte": "bits per byte",
+}
+POINTS = ("bleu", "bleu_lowercase_tokenized", "chrf")
+SHARES = ("error", "match")
+
+
+def evaluate(
+    run: Path = typer.Argument(help="A run folder or a Hugging Face folder."),
+    overrides: list[str] | None = typer.Argument(
+        None, metavar="[KEY=VALUE]...", help="Other decoding, such as beam.width=8 or greedy={}."
+    ),
+    data: Path | None = typer.Option(None, "--data", help="Your own TSV or JSONL file instead of the recipe's data."),
+    split: str | None = typer.Option(None, "--split", help="train, dev or test [default: test, dev without one]."),
+    limit: int | None = typer.Option(None, "--limit", min=1, help="At most so many rows, evenly spaced."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
+) -> None:
+    """Measure a run: word and phoneme error, BLEU and chrF, or loss and bits, as its task says."""
+    from qkv.runtime import choose_device
+    from qkv.tasks.folder import open_run
+    from qkv.tasks.recipe import with_decoding
+    from qkv.tasks.task import spaced
+
+    opened = open_run(run, choose_device(device))
+    recipe = with_decoding(opened.recipe, overrides or ())
+    rows, name = (recipe.task.read(str(data)), str(data)) if data else _split(recipe, split)
+    scores = recipe.task.evaluate(opened.system, spaced(rows, limit), recipe.decoding)
+    if as_json:
+        typer.echo(json.dumps({"run": str(run), "data": name, **scores}))
+    else:
+        _table(f"{run} on {name}", scores)
+
+
+def _split(recipe: Any, split: str | None) -> tuple[list[Any], str]:
+    """The rows of a split and its name; without a choice the test split, or dev where the dataset has no other."""
+    from qkv.errors import UserError
+
+    if split is not None:
+        if split not in ("train", "dev", "test"):
+            raise UserError(f"--split: no split is called {split!r}; choose train, dev or test")
+        return recipe.task.load(recipe.data, split), split
+    try:
+        return recipe.task.load(recipe.data, "test"), "test"
+    except UserError:
+        return recipe.task.load(recipe.data, "dev"), "dev"
+
+
+def _table(title: str, scores: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in scores.items():
+        table.add_row(LABELS.get(name, name), _shown(name, value))
+    Console().print(table)
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, float):
+        if any(part in name for part in SHARES):
+            return f"{100 * value:.2f} %"
+        return f"{value:.2f}" if name in POINTS else f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,110 @@
+"""`qkv explain`: what a model attends to, drawn in the terminal or as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from qkv.probe.attention import Picture
+
+SITES = ("encoder", "cross", "decoder")
+
+
+def explain(
+    run: Path = typer.Argument(help="A run folder or a Hugging Face folder."),
+    text: str = typer.Argument(help="The text to read."),
+    html: Path | None = typer.Option(None, "--html", help="Write one self-contained page with every layer and head."),
+    layer: int | None = typer.Option(None, "--layer", help="Layer to draw, from 0 [default: the last]."),
+    head: int | None = typer.Option(None, "--head", help="Head to draw, from 0 [default: the mean of all]."),
+    site: str | None = typer.Option(None, "--site", help="encoder, cross or decoder [default: all there are]."),
+    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
+) -> None:
+    """Draw attention: encoder, decoder and cross, per layer and head. Rows look, columns are looked at."""
+    from qkv.cli.console import note, writing
+    from qkv.errors import UserError
+    from qkv.runtime import choose_device
+    from qkv.tasks.folder import open_run
+
+    if not text.strip():
+        raise UserError("the text is empty; give at least one character that is no space")
+    if site is not None and site not in SITES:
+        raise UserError(f"--site: no site is called {site!r}; choose one of {', '.join(SITES)}")
+    opened = open_run(run, choose_device(device))
+    pictures, answer = _look(opened, text)
+    chosen = [p for p in pictures if site in (None, p.where)]
+    if not chosen:
+        raise UserError(f"--site {site}: this model has none; it has {', '.join(p.where for p in pictures)}")
+    for picture in chosen:
+        _check(picture, layer, head)
+    if html is None:
+        for picture in chosen:
+            _draw(picture, layer, head)
+        return
+    from qkv.cli.page import page
+
+    with writing(html, typer.get_text_stream("stdout")) as file:
+        file.write(page(str(run), text, answer, chosen, layer, head))
+    note(f"wrote {html}")
+
+
+def _look(opened: Any, text: str) -> tuple[list[Picture], str]:
+    """The pictures of a text, and the model's answer to it where it gives one."""
+    from qkv.errors import UserError
+    from qkv.probe.attention import pictures
+
+    system, recipe = opened.system, opened.recipe
+    source, target = system.tokenizers.source, system.tokenizers.target
+    if source is None:
+        ids, bound = target.encode(text), system.model.max_length
+        if bound is not None and len(ids) > bound:
+            raise UserError(f"the text has {len(ids)} tokens, and the model reads {bound}; shorten it")
+        return pictures(system.model, ids, target.tokens(ids)), ""
+    [prediction] = recipe.task.predict(system, [text], recipe.decoding)
+    read, written = source.encode(text), target.encode(prediction.text)
+    return pictures(system.model, written, target.tokens(written), read, source.tokens(read)), prediction.text
+
+
+def _check(picture: Picture, layer: int | None, head: int | None) -> None:
+    from qkv.errors import UserError
+
+    layers, heads = picture.weights.shape[:2]
+    if layer is not None and not 0 <= layer < layers:
+        raise UserError(f"--layer is {layer}, and the {picture.where} has layers 0 to {layers - 1}")
+    if head is not None and not 0 <= head < heads:
+        raise UserError(f"--head is {head}, and the {picture.where} has heads 0 to {heads - 1}")
+
+
+def _draw(picture: Picture, layer: int | None, head: int | None) -> None:
+    """A heat map of two characters a cell; columns are labelled by number and by a legend below."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    number = picture.weights.shape[0] - 1 if layer is None else layer
+    table = picture.weights[number]
+    weights = (table.mean(0) if head is None else table[head]).tolist()
+    which = "mean of all heads" if head is None else f"head {head}"
+    console.print(Text(f"{picture.title} · layer {number}, {which}", style="bold"))
+    width = max(map(len, picture.rows))
+    short = all(len(column) <= 2 for column in picture.columns)
+    names = picture.columns if short else [str(i) for i in range(len(picture.columns))]
+    console.print(Text(" " * (width + 1) + "".join(f"{name[-2:]:>3}" for name in names)), soft_wrap=True)
+    for label, row in zip(picture.rows, weights, strict=True):
+        line = Text(f"{label:>{width}} ")
+        for weight in row:
+            line.append(*_cell(weight))
+        console.print(line, soft_wrap=True)
+    if not short:
+        console.print(Text("  ".join(f"{i} {c}" for i, c in enumerate(picture.columns)), style="dim"))
+    console.print()
+
+
+def _cell(weight: float) -> tuple[str, str]:
+    """Three characters: the weight in hundredths on a ground that darkens with it, blank below one hundredth."""
+    percent = round(100 * weight)
+    red, green, blue = (round(255 - weight * (255 - end)) for end in (8, 69, 148))
+    ink = "#ffffff" if weight > 0.5 else "#202020"
+    return (f"{percent:3d}" if percent else "  ·"), f"{ink} on rgb({red},{green},{blue})"

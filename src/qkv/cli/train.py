@@ -1,0 +1,34 @@
+"""`qkv train`: a recipe becomes a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def train(
+    recipe: str = typer.Argument(help="A recipe of the package (demo, g2p, ...) or a YAML file."),
+    overrides: list[str] | None = typer.Argument(
+        None, metavar="[KEY=VALUE]...", help="Changes, such as training.max_steps=4000 or data.train=my.tsv."
+    ),
+    out: Path | None = typer.Option(None, "--out", help="The run folder [default: runs/RECIPE]."),
+    fresh: bool = typer.Option(False, "--fresh", help="Begin anew even if the folder holds a run."),
+    init: str | None = typer.Option(None, "--init", help="Fine-tune the weights of a run or a Hugging Face folder."),
+) -> None:
+    """Train a model. The same command resumes an interrupted run, and says so when it is finished.
+
+    Your own data: [bold]data.train=FILE data.dev=FILE[/bold], TSV or JSONL with the columns [italic]source[/italic] and
+    [italic]target[/italic] (translate), or .txt, TSV or JSONL with [italic]text[/italic] (language_model).
+    """
+    from dataclasses import replace
+
+    from qkv.cli.console import note
+    from qkv.tasks import recipe as recipes
+    from qkv.tasks.train import train as run
+
+    chosen = recipes.load(recipe, overrides or ())
+    if init is not None:
+        chosen = replace(chosen, init=init)
+    name = Path(recipe).name.removesuffix(".yaml").removesuffix(".yml")
+    run(chosen, out or Path("runs") / name, fresh, note)

@@ -1,0 +1,12 @@
+"""Tasks: how rows become examples, what a trained model answers, and how it is measured.
+
+task.py            the protocol, `System` (model + tokenizers) and `Prediction`
+translate.py       one text to another: translation, pronunciation
+language_model.py  the next token, over windows of a stream or packed documents
+metrics.py         BLEU, chrF, word and phoneme error, exact match, perplexity, bits
+tokenizers.py      which tokenizers a task uses
+model.py           the `model:` part of a recipe
+recipe.py          the recipe: everything that decides what a run does
+folder.py          the run folder, written and opened
+train.py           a recipe becomes a run
+"""

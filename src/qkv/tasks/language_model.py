@@ -1,0 +1,136 @@
+"""Language modelling: the next token from those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+
+from qkv.data import files
+from qkv.data.batch import BatchSource, pad
+from qkv.data.files import Pair
+from qkv.data.packing import PackedSource, PackingConfig
+from qkv.data.windows import StridedWindows, WindowConfig, Windows
+from qkv.decoding import Chooser, Sample, generate
+from qkv.errors import UserError
+from qkv.nn import Tokens
+from qkv.tasks.metrics import language_model_scores
+from qkv.tasks.task import Prediction, Split, System
+from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig, learn
+from qkv.text import BOS
+from qkv.training.losses import TokenCrossEntropy
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """p(text) = Π_t p(token_t | tokens before). Texts become one stream, <bos> before each, that windows are cut from;
+    or, with `packing`, each is a document of its own and several share a row without seeing one another."""
+
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    """How windows are cut from the stream."""
+    packing: PackingConfig | None = None
+    """Pack documents instead. The model's mask must then keep them apart: {all: [causal, same_document]}."""
+    label_smoothing: float = 0.0
+    """Share of the target's mass that training spreads over the vocabulary."""
+    max_new: int = 200
+    """Tokens that `predict` adds to a prompt, unless the text ends before."""
+
+    shape: ClassVar[str] = "decoder_only"
+
+    def __post_init__(self) -> None:
+        if self.max_new < 1:
+            raise ValueError(f"max_new is {self.max_new}; give 1 or more")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {self.label_smoothing}; give 0 or more, below 1")
+
+    def load(self, data: Any, split: Split) -> list[str]:
+        """The documents of a split. Raises UserError for a dataset of pairs."""
+        rows = data.load(split)
+        if rows and isinstance(rows[0], Pair):
+            raise UserError("data: the task language_model needs single texts, and this dataset has pairs")
+        return rows
+
+    def read(self, path: str) -> list[str]:
+        """The documents of a .txt file (one) or of the column `text` of a TSV or JSONL file."""
+        return files.documents(path)
+
+    def learn(self, rows: Sequence[str], config: TokenizersConfig) -> Tokenizers:
+        """The one tokenizer."""
+        return learn(config, rows)
+
+    def batches(
+        self, rows: Sequence[str], tokenizers: Tokenizers, seed: int | None = None, limit: int | None = None
+    ) -> BatchSource:
+        """Random windows or packed documents to train on; every token once to measure on, `limit` rows at most."""
+        documents = tokenizers.target.encode_batch(rows)
+        if self.packing is not None:
+            return PackedSource(documents[:limit] if seed is None else documents, self.packing, seed)
+        stream = [token for document in documents for token in (BOS, *document)]
+        if seed is not None:
+            return Windows(stream, self.windows, seed)
+        return StridedWindows(stream[: limit and limit * self.windows.length + 1], self.windows)
+
+    def loss(self, training: bool) -> TokenCrossEntropy:
+        """Cross-entropy of the tokens that are written, smoothed in training."""
+        return TokenCrossEntropy(self.label_smoothing if training else 0.0)
+
+    def predict(
+        self, system: System, texts: Sequence[str], chooser: Chooser, max_new: int | None = None, first: int = 0
+    ) -> list[Prediction]:
+        """Each text and its continuation. A model with bounded positions that writes past them goes on from the second
+        half of what it sees. An empty text starts from <bos>.
+
+        Raises UserError for a prompt that is longer than the model's positions.
+        """
+        tokenizer, bound = system.tokenizers.target, system.model.max_length
+        prompts = tokenizer.encode_batch(texts)
+        for number, ids in enumerate(prompts, 1):
+            if bound is not None and len(ids) + 1 > bound:
+                raise UserError(f"text {number} has {len(ids)} tokens, and the model reads {bound - 1}; shorten it")
+        predictions = []
+        for number, (text, ids) in enumerate(zip(texts, prompts, strict=True)):
+            start = [BOS] if self.packing is not None or not ids else []
+            endings = self._continue(system, [*start, *ids], chooser, max_new or self.max_new, first + number)
+            written = tokenizer.decode_batch([[*ids, *ending] for ending, _, _ in endings])
+            predictions.append(Prediction(text, written, [e[1] for e in endings], [e[2] for e in endings]))
+        return predictions
+
+    def _continue(
+        self, system: System, prompt: list[int], chooser: Chooser, max_new: int, row: int
+    ) -> list[tuple[list[int], float, bool]]:
+        """(new ids, score, whether it ended) of each hypothesis."""
+        bound, device = system.model.max_length, system.device
+        written: list[int] = []
+        score, part = 0.0, 0
+        while True:
+            seen = [*prompt, *written]
+            if bound is not None and len(seen) >= bound:
+                seen = seen[-(bound // 2) :]
+            best = generate(
+                system.model,  # type: ignore[arg-type]
+                pad([seen]).to(device),
+                Tokens.arange(1, len(seen), device=device),
+                chooser=replace(chooser, seed=chooser.seed + part) if isinstance(chooser, Sample) else chooser,
+                max_new=max_new - len(written),
+                rows=[row],
+            )[0]
+            if chooser.n_best > 1:
+                return [(h.ids, h.score, h.finished) for h in best]
+            written += best[0].ids
+            score, part = score + best[0].score, part + 1
+            if best[0].finished or len(written) >= max_new:
+                return [(written, score, best[0].finished)]
+
+    @torch.inference_mode()
+    def evaluate(self, system: System, rows: Sequence[str], chooser: Chooser) -> dict[str, Any]:
+        """Loss in nats and perplexity per token, bits per character and byte: every token is asked for once, and sees
+        what its window holds before it."""
+        source = self.batches(rows, system.tokenizers)
+        nats = tokens = 0.0
+        for indices in source.plan(0):
+            batch = source.load(indices).to(system.device)
+            total, count, _ = self.loss(training=False)(system.model, batch)["cross_entropy"]
+            nats, tokens = nats + float(total), tokens + count
+        return {"rows": len(rows), "tokens": int(tokens), **language_model_scores(nats, tokens, "".join(rows))}

@@ -1,0 +1,95 @@
+"""How good predictions are: BLEU and chrF, word and phoneme error, exact match, perplexity and bits.
+
+Rates are fractions of 1, BLEU and chrF are points of 100. Every function takes all rows at once, because corpus scores
+are ratios of sums and not means of ratios.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from qkv.errors import UserError
+
+References = Sequence[Sequence[str]]
+"""Per row every reference that counts as right."""
+
+
+def edit_distance(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
+    """The fewest insertions, deletions and substitutions that turn a into b (Levenshtein 1966), in O(|a|·|b|).
+
+    >>> edit_distance("HH AH L OW".split(), "HH EH L".split())
+    2
+    """
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        diagonal, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
+    return row[-1]
+
+
+def exact_match(predictions: Sequence[str], references: References) -> float:
+    """The share of predictions that equal one of their references."""
+    return sum(p in refs for p, refs in zip(predictions, references, strict=True)) / max(1, len(predictions))
+
+
+def pronunciation_errors(predictions: Sequence[str], references: References) -> dict[str, float]:
+    """Word and phoneme error rate; any listed pronunciation counts.
+
+    A word is wrong when its prediction is none of the listed ones. The phoneme error rate is Σ edits / Σ length, where
+    each word is compared with the listed pronunciation that is nearest (of equally near ones the longest).
+
+    >>> pronunciation_errors(["T AH", "K"], [["T EY T OW", "T AH"], ["K AE T"]])
+    {'word_error': 0.5, 'phoneme_error': 0.4}
+    """
+    wrong = edits = length = 0
+    for prediction, listed in zip(predictions, references, strict=True):
+        said = prediction.split()
+        distances = [(edit_distance(said, reference.split()), -len(reference.split())) for reference in listed]
+        nearest, negative_length = min(distances)
+        wrong += nearest > 0
+        edits += nearest
+        length -= negative_length
+    return {"word_error": wrong / max(1, len(predictions)), "phoneme_error": edits / max(1, length)}
+
+
+def translation_scores(predictions: Sequence[str], references: References) -> dict[str, Any]:
+    """BLEU by sacrebleu's 13a tokens, cased, on detokenised text; the same lower-cased; chrF (Post 2018; Popović 2015).
+
+    `bleu` is the one to quote. `bleu_lowercase_tokenized` compares lower-cased 13a tokens, which is near what papers
+    mean that score tokenised lower-cased text. Raises UserError when sacrebleu is not installed.
+    """
+    try:
+        from sacrebleu.metrics import BLEU, CHRF
+    except ImportError as error:
+        raise UserError("BLEU needs sacrebleu, which is not installed; pip install 'qkv[tasks]'") from error
+    most = max(map(len, references))
+    # sacrebleu wants one list a reference number; None says that a row has fewer.
+    streams: Any = [[refs[i] if i < len(refs) else None for refs in references] for i in range(most)]
+    bleu = BLEU()
+    score = bleu.corpus_score(list(predictions), streams)
+    return {
+        "bleu": score.score,
+        "bleu_lowercase_tokenized": BLEU(lowercase=True).corpus_score(list(predictions), streams).score,
+        "chrf": CHRF().corpus_score(list(predictions), streams).score,
+        "signature": str(bleu.get_signature()),
+    }
+
+
+def language_model_scores(nats: float, tokens: float, text: str) -> dict[str, float]:
+    """Of `nats` lost on `tokens` predictions that spell `text`: loss and perplexity per token, bits per character and
+    per byte. The latter two do not depend on the tokenizer.
+
+    >>> language_model_scores(math.log(2) * 4, 2, "ab")["bits_per_char"]
+    2.0
+    """
+    loss = nats / max(1.0, tokens)
+    bits = nats / math.log(2)
+    return {
+        "loss": loss,
+        "perplexity": math.exp(min(loss, 700.0)),
+        "bits_per_char": bits / max(1, len(text)),
+        "bits_per_byte": bits / max(1, len(text.encode())),
+    }

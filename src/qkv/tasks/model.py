@@ -1,0 +1,134 @@
+"""The `model:` part of a recipe: a preset with amendments, or a full config of one of the three shapes.
+
+model: {preset: vaswani, size: tiny, dropout: 0.2}                     # a preset and its parameters
+model: {preset: gpt2, n_layers: 4, stack: {block: {placement: pre}}}   # and nested fields changed on top
+model: {decoder_only: {stack: {d_model: 128, ...}}}                    # everything spelled out
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, get_type_hints
+
+from qkv.config import parse, plain
+from qkv.errors import UserError
+from qkv.models import (
+    PRESETS,
+    DecoderOnlyConfig,
+    EncoderDecoderConfig,
+    EncoderOnlyConfig,
+    ModelConfig,
+    StackConfig,
+    Transformer,
+    build,
+)
+from qkv.tasks.tokenizers import Tokenizers
+
+SHAPES: dict[str, type] = {
+    "encoder_decoder": EncoderDecoderConfig,
+    "decoder_only": DecoderOnlyConfig,
+    "encoder_only": EncoderOnlyConfig,
+}
+
+
+def shape_of(config: ModelConfig) -> str:
+    """The name of a config's shape: encoder_decoder, decoder_only or encoder_only."""
+    return next(name for name, cls in SHAPES.items() if isinstance(config, cls))
+
+
+def resolve(data: Any, where: str = "model") -> ModelConfig:
+    """The config that the `model:` part of a recipe means; vocabulary sizes that it leaves at 0 stay 0.
+
+    Raises UserError for an unknown preset, parameter, shape or field, and for sizes that do not fit together.
+    """
+    if not isinstance(data, Mapping) or not data:
+        raise UserError(f"{where}: expected a mapping, either {{preset: NAME, ...}} or {{SHAPE: {{...}}}}")
+    if "preset" in data:
+        return _from_preset(dict(data), where)
+    named = [name for name in SHAPES if name in data]
+    if len(named) != 1 or len(data) != 1:
+        got = ", ".join(map(str, data))
+        raise UserError(f"{where}: expected preset, or exactly one of {', '.join(SHAPES)}; got {got}")
+    return parse(SHAPES[named[0]], data[named[0]], f"{where}.{named[0]}")
+
+
+def written(config: ModelConfig) -> dict[str, Any]:
+    """The full config as plain data that `resolve` reads back."""
+    return {shape_of(config): plain(config)}
+
+
+def _from_preset(data: dict[str, Any], where: str) -> ModelConfig:
+    name = data.pop("preset")
+    if name not in PRESETS:
+        raise UserError(f"{where}.preset: no preset is called {name!r}; choose one of {', '.join(PRESETS)}")
+    function = PRESETS[name]
+    hints = get_type_hints(function)
+    parameters = [p for p in inspect.signature(function).parameters if p in data]
+    values = {p: parse(hints[p], data.pop(p), f"{where}.{p}") for p in parameters}
+    try:
+        config = function(**values)
+        shape = type(config)
+        stray = [key for key in data if key not in shape.__dataclass_fields__]
+        if stray:
+            valid = ", ".join([*inspect.signature(function).parameters, *shape.__dataclass_fields__])
+            raise UserError(f"{where}.{stray[0]}: the preset {name} has no such key; valid keys: {valid}")
+        return parse(shape, amended(plain(config), data), where)
+    except KeyError as error:
+        raise UserError(f"{where}: the preset {name} knows no {error}; see help(qkv.models.{name})") from error
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def amended(base: Any, patch: Any) -> Any:
+    """Plain data with the fields of `patch` put over it, at any depth; another entry of a table replaces the one there.
+
+    >>> amended({"norm": {"layer_norm": {"eps": 1e-6}}, "n": 1}, {"norm": {"rms_norm": {}}, "n": 2})
+    {'norm': {'rms_norm': {}}, 'n': 2}
+    >>> amended({"heads": {"multi_head": {"n": 4}}}, {"heads": {"multi_head": {"n": 8}}})
+    {'heads': {'multi_head': {'n': 8}}}
+    """
+    if not isinstance(base, Mapping) or not isinstance(patch, Mapping):
+        return patch
+    if len(base) == 1 and not base.keys() & patch.keys():  # a table's entry, and another one
+        return dict(patch)
+    return {**base, **{key: amended(base[key], value) if key in base else value for key, value in patch.items()}}
+
+
+def sized(config: ModelConfig, tokenizers: Tokenizers) -> ModelConfig:
+    """The config with the tokenizers' vocabulary sizes.
+
+    Raises UserError where a shared embedding meets two tokenizers, or a size in the config is below the tokenizer's.
+    """
+    target = tokenizers.target.vocab_size
+    if not isinstance(config, EncoderDecoderConfig):
+        return replace(config, stack=_with_vocabulary(config.stack, target))
+    assert tokenizers.source is not None
+    if config.shared_embedding and not tokenizers.shared:
+        raise UserError(
+            "model: shared_embedding needs one tokenizer for both sides; set tokenizers: {shared: ...}, "
+            "or model.shared_embedding=false"
+        )
+    return replace(
+        config,
+        encoder=_with_vocabulary(config.encoder, tokenizers.source.vocab_size),
+        decoder=_with_vocabulary(config.decoder, target),
+    )
+
+
+def _with_vocabulary(stack: StackConfig, size: int) -> StackConfig:
+    given = stack.embedding.vocab_size
+    if given and given < size:
+        raise UserError(f"model: vocab_size is {given}, but the tokenizer has {size} tokens; leave it at 0")
+    return replace(stack, embedding=replace(stack.embedding, vocab_size=given or size))
+
+
+def fresh(config: ModelConfig, tokenizers: Tokenizers) -> Transformer:
+    """A model with fresh weights, its vocabulary that of the tokenizers."""
+    return build(sized(config, tokenizers))
+
+
+def parameters(model: Transformer) -> int:
+    """How many weights a model has, shared ones counted once."""
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,99 @@
+"""What a task is: how rows become batches, and how a trained model answers and is measured.
+
+A task is a frozen dataclass, an entry of the table in `recipe.py`, with the methods of `Task`. It holds no weights:
+these come in a `System`. The one loop that trains and the one that decodes know no task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+
+from qkv.data.batch import BatchSource
+from qkv.decoding import Chooser
+from qkv.models import Transformer
+from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig
+from qkv.training.losses import Loss
+
+Split = Literal["train", "dev", "test"]
+
+
+@dataclass
+class System:
+    """A model with the tokenizers that it was trained with: all that answering needs."""
+
+    model: Transformer
+    tokenizers: Tokenizers
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answers to one text, best first. finished: whether each ended by itself rather than at the length limit."""
+
+    source: str
+    texts: list[str] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    finished: list[bool] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return self.texts[0]
+
+
+class Task(Protocol):
+    """How the rows of a dataset are learned from and answered. Rows are whatever `load` of the dataset gives."""
+
+    shape: str
+    """The model that it needs: encoder_decoder, decoder_only or encoder_only."""
+
+    def load(self, data: Any, split: Split) -> list[Any]:
+        """The rows of a split. Raises UserError where the dataset holds rows of another kind."""
+        ...
+
+    def read(self, path: str) -> list[Any]:
+        """The rows, with their references, of a file of one's own. Raises UserError for every mistake in it."""
+        ...
+
+    def learn(self, rows: Sequence[Any], config: TokenizersConfig) -> Tokenizers:
+        """The tokenizers, learned from rows of the training split."""
+        ...
+
+    def batches(
+        self, rows: Sequence[Any], tokenizers: Tokenizers, seed: int | None = None, limit: int | None = None
+    ) -> BatchSource:
+        """Batches to train on in a seeded order, or, without a seed, to measure a loss on in a fixed one, of at most
+        `limit` rows."""
+        ...
+
+    def loss(self, training: bool) -> Loss:
+        """What is trained on, or, with `training` false, what is measured: the same without regularisation."""
+        ...
+
+    def predict(
+        self, system: System, texts: Sequence[str], chooser: Chooser, max_new: int | None = None, first: int = 0
+    ) -> list[Prediction]:
+        """Answers to texts, in their order. max_new: most new tokens (None: the task's own rule). first: the number of
+        the first text, from which and the seed sampling draws."""
+        ...
+
+    def evaluate(self, system: System, rows: Sequence[Any], chooser: Chooser) -> dict[str, Any]:
+        """The task's measures on rows with references, by name."""
+        ...
+
+
+def spaced(rows: Sequence[Any], limit: int | None) -> list[Any]:
+    """At most `limit` rows, evenly spaced: the start of a sorted file stands for nothing but itself.
+
+    >>> spaced("abcdef", 3)
+    ['a', 'c', 'e']
+    """
+    if limit is None or limit >= len(rows):
+        return list(rows)
+    return [rows[i * len(rows) // limit] for i in range(limit)]

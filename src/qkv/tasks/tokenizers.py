@@ -1,0 +1,93 @@
+"""Which tokenizers a task uses, how they are learned, and where a run keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from qkv import text
+from qkv.errors import UserError
+from qkv.text import BPE, ByteBPE, Characters, Tokenizer, Unigram, WordPiece, Words
+
+
+@dataclass(frozen=True)
+class File:
+    """A tokenizer that was trained before."""
+
+    path: str
+    """What `qkv data tokenizer --out` wrote, or a tokenizers/*.json of a run."""
+
+
+TokenizerChoice = Characters | Words | BPE | ByteBPE | WordPiece | Unigram | File
+
+
+@dataclass(frozen=True)
+class TokenizersConfig:
+    """One tokenizer for both sides, or one each."""
+
+    source: TokenizerChoice | None = None
+    """What the encoder's text is cut with."""
+    target: TokenizerChoice | None = None
+    """What the decoder's text is cut with; the only one of a language model."""
+    shared: TokenizerChoice | None = None
+    """One for both, learned from both; needed where source and target share an embedding."""
+
+    def __post_init__(self) -> None:
+        if self.shared is not None and (self.source is not None or self.target is not None):
+            raise UserError("tokenizers: give either shared, or source and target, not both")
+        if self.shared is None and self.target is None:
+            raise UserError("tokenizers: none is named; give shared, or target (and source for two texts)")
+
+
+@dataclass(frozen=True)
+class Tokenizers:
+    """target: of what the decoder reads and writes. source: of what the encoder reads, if there is one; the same
+    object where the two are shared."""
+
+    target: Tokenizer
+    source: Tokenizer | None = None
+
+    @property
+    def shared(self) -> bool:
+        return self.source is self.target
+
+    def save(self, folder: Path) -> None:
+        """Write folder/{source,target}.json; shared ones are two equal files."""
+        for name in ("source", "target"):
+            tokenizer = getattr(self, name)
+            if tokenizer is not None:
+                tokenizer.save(folder / f"{name}.json")
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizers:
+        """Read what `save` wrote. Raises UserError for a missing or damaged file."""
+        target, source = folder / "target.json", folder / "source.json"
+        loaded = Tokenizer.load(target)
+        if not source.exists():
+            return cls(loaded)
+        return cls(loaded, loaded if source.read_bytes() == target.read_bytes() else Tokenizer.load(source))
+
+
+def learn(config: TokenizersConfig, targets: Iterable[str], sources: Iterable[str] | None = None) -> Tokenizers:
+    """The tokenizers of a config, learned from texts. `sources` is None where there is only one side.
+
+    Raises UserError where a side has none, and what training a tokenizer raises.
+    """
+    if sources is None:
+        return Tokenizers(_one(config.shared or config.target, targets, "target"))
+    if config.shared is not None:
+        one = _one(config.shared, [*sources, *targets], "shared")
+        return Tokenizers(one, one)
+    return Tokenizers(_one(config.target, targets, "target"), _one(config.source, sources, "source"))
+
+
+def _one(choice: TokenizerChoice | None, texts: Iterable[str], side: str) -> Tokenizer:
+    if choice is None:
+        raise UserError(f"tokenizers.{side}: missing; this task reads two texts, so give source and target, or shared")
+    if isinstance(choice, File):
+        return Tokenizer.load(choice.path)
+    try:
+        return text.train(choice, texts)
+    except UserError as error:
+        raise UserError(f"tokenizers.{side}: {error}") from error

@@ -1,0 +1,160 @@
+"""One text to another: translation, pronunciation, transliteration, correction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from qkv.data import files
+from qkv.data.buckets import BucketConfig
+from qkv.data.cmudict import without_stress
+from qkv.data.files import Pair
+from qkv.data.pairs import EvalSource, PairSource
+from qkv.decoding import Chooser, Hypothesis, generate
+from qkv.errors import UserError
+from qkv.models import EncoderDecoder
+from qkv.nn import Tokens
+from qkv.tasks.metrics import exact_match, pronunciation_errors, translation_scores
+from qkv.tasks.task import Prediction, Split, System, spaced
+from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig, learn
+from qkv.text import BOS
+from qkv.training.losses import TokenCrossEntropy
+
+CELLS = 8192  # source tokens times hypotheses that are decoded side by side
+
+
+@dataclass(frozen=True)
+class Translate:
+    """An encoder reads the source, a decoder writes the target (Vaswani et al. 2017)."""
+
+    measure: Literal["translation", "pronunciation", "exact"] = "translation"
+    """What `evaluate` computes besides exact match: BLEU and chrF, or word and phoneme error, or nothing."""
+    batch: BucketConfig = field(default_factory=BucketConfig)
+    """How training batches are cut."""
+    label_smoothing: float = 0.1
+    """Share of the target's mass that training spreads over the vocabulary (Szegedy et al. 2016)."""
+    longest: int = 1024
+    """Tokens of the longest text that is answered; a longer one is refused."""
+    growth: float = 2.0
+    """An answer ends at growth · (source tokens) + 10 tokens, if it has not ended by itself."""
+
+    shape: ClassVar[str] = "encoder_decoder"
+
+    def __post_init__(self) -> None:
+        if self.longest < 1 or self.growth <= 0:
+            raise ValueError(f"longest and growth must be above 0, not {self.longest} and {self.growth}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {self.label_smoothing}; give 0 or more, below 1")
+
+    def load(self, data: Any, split: Split) -> list[Pair]:
+        """The pairs of a split. Raises UserError for a dataset of single texts."""
+        rows = data.load(split)
+        if rows and not isinstance(rows[0], Pair):
+            raise UserError("data: the task translate needs pairs of texts, and this dataset has single ones")
+        return rows
+
+    def read(self, path: str) -> list[Pair]:
+        """The pairs of a TSV or JSONL file."""
+        return files.pairs(path)
+
+    def learn(self, rows: Sequence[Pair], config: TokenizersConfig) -> Tokenizers:
+        """Each side's tokenizer learns from that side, a shared one from both."""
+        return learn(config, (t for row in rows for t in row.targets), (row.source for row in rows))
+
+    def batches(
+        self, rows: Sequence[Pair], tokenizers: Tokenizers, seed: int | None = None, limit: int | None = None
+    ) -> PairSource:
+        """Every reference is an example of its own in training; the dev loss counts the first of each row."""
+        assert tokenizers.source is not None
+        if seed is None:
+            texts = [(row.source, row.targets[0]) for row in spaced(rows, limit)]
+        else:
+            texts = list(files.examples(rows))
+        sources = tokenizers.source.encode_batch([source for source, _ in texts])
+        targets = tokenizers.target.encode_batch([target for _, target in texts])
+        examples = list(zip(sources, targets, strict=True))
+        return EvalSource(examples, self.batch) if seed is None else PairSource(examples, self.batch, seed)
+
+    def loss(self, training: bool) -> TokenCrossEntropy:
+        """Cross-entropy of the tokens that are written, smoothed in training."""
+        return TokenCrossEntropy(self.label_smoothing if training else 0.0)
+
+    def predict(
+        self, system: System, texts: Sequence[str], chooser: Chooser, max_new: int | None = None, first: int = 0
+    ) -> list[Prediction]:
+        """Answers in the texts' order; inside, texts of like length share a batch.
+
+        Raises UserError for a text that is longer than the task or the model allows.
+        """
+        assert system.tokenizers.source is not None
+        sources = system.tokenizers.source.encode_batch(texts)
+        self._check_lengths(sources, system)
+        if not sources:
+            return []
+        cells = max(CELLS // chooser.width, max(map(len, sources)) + 2)
+        batches = EvalSource([(ids, []) for ids in sources], BucketConfig(tokens=cells))
+        found: dict[int, list[Hypothesis]] = {}
+        for rows in batches.plan(0):
+            hypotheses = self._decode(system, batches, rows, chooser, max_new, first)
+            found |= dict(zip(rows, hypotheses, strict=True))
+        decode = system.tokenizers.target.decode_batch
+        return [
+            Prediction(text, decode([h.ids for h in best]), [h.score for h in best], [h.finished for h in best])
+            for text, best in ((text, found[i]) for i, text in enumerate(texts))
+        ]
+
+    @torch.inference_mode()
+    def _decode(
+        self, system: System, source: EvalSource, rows: list[int], chooser: Chooser, max_new: int | None, first: int
+    ) -> list[list[Hypothesis]]:
+        model, batch = system.model, source.load(rows).to(system.device)
+        assert isinstance(model, EncoderDecoder)
+        assert batch.source_ids is not None and batch.source_tokens is not None
+        memory = model.encode(batch.source_ids, batch.source_tokens)
+        lengths = batch.source_tokens.valid.sum(1)
+        limit = (self.growth * lengths).long() + 10 if max_new is None else torch.full_like(lengths, max_new)
+        prompt = torch.full((len(rows), 1), BOS, device=system.device)
+        tokens = Tokens.arange(len(rows), 1, device=system.device)
+        return generate(
+            model,  # type: ignore[arg-type]
+            prompt,
+            tokens,
+            memory=memory,
+            chooser=chooser,
+            max_new=limit,
+            rows=[first + row for row in rows],
+        )
+
+    def _check_lengths(self, sources: Sequence[Sequence[int]], system: System) -> None:
+        assert isinstance(system.model, EncoderDecoder)
+        bound = min(system.model.encoder.max_length or self.longest, self.longest)
+        for number, ids in enumerate(sources, 1):
+            if len(ids) + 1 > bound:
+                raise UserError(f"text {number} has {len(ids)} tokens, and at most {bound - 1} are allowed; split it")
+
+    def evaluate(self, system: System, rows: Sequence[Pair], chooser: Chooser) -> dict[str, Any]:
+        """The share that is exactly right and what `measure` names, on rows with references."""
+        predictions = [p.text for p in self.predict(system, [row.source for row in rows], chooser)]
+        references = [row.targets for row in rows]
+        return {"rows": len(rows), **self.score(predictions, references)}
+
+    def score(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Any]:
+        """The measures of predictions, without a model."""
+        exact = {"exact_match": exact_match(predictions, references)}
+        if self.measure == "translation":
+            return translation_scores(predictions, references) | exact
+        if self.measure == "exact":
+            return exact
+        bare = [[_bare(r) for r in listed] for listed in references]
+        scores: dict[str, Any] = pronunciation_errors([_bare(p) for p in predictions], bare)
+        if bare != [list(listed) for listed in references]:
+            stressed = pronunciation_errors(predictions, references)
+            scores |= {f"{name}_with_stress": value for name, value in stressed.items()}
+        return scores
+
+
+def _bare(phonemes: str) -> str:
+    return " ".join(without_stress(phonemes.split()))
