@@ -53,6 +53,20 @@ class Invert:
 Mask = Causal | All | Invert
 
 
+class Shape:
+    """A base class: as an annotation it is the table of its subclasses."""
+
+
+@dataclass(frozen=True)
+class Point(Shape):
+    pass
+
+
+@dataclass(frozen=True)
+class Group(Shape):
+    parts: tuple[Shape, ...]
+
+
 @dataclass(frozen=True)
 class Model:
     heads: int = 2
@@ -95,6 +109,25 @@ def test_entries_by_name_by_mapping_and_by_default() -> None:
 def test_tables_may_be_recursive() -> None:
     mask = yaml.safe_load("all: {parts: [causal, {invert: {part: {all: {parts: [causal]}}}}]}")
     assert parse(Mask, mask) == All((Causal(), Invert(All((Causal(),)))))
+
+
+def test_a_single_field_needs_no_name() -> None:
+    assert parse(PositionConfig, {"learned": 7}) == Learned(7)
+    assert parse(Mask, yaml.safe_load("all: [causal, {invert: causal}, {invert: {all: []}}]")) == All(
+        (Causal(), Invert(Causal()), Invert(All()))
+    )
+    with pytest.raises(UserError, match=r"^learned\.length: expected an integer, got 'x'"):
+        parse(PositionConfig, {"learned": "x"})
+    with pytest.raises(UserError, match=r"^rotary: expected a mapping with keys theta, layout, got 5"):
+        parse(PositionConfig, {"rotary": 5})
+
+
+def test_a_base_class_is_the_table_of_its_subclasses() -> None:
+    group = Group((Point(), Group((Point(),))))
+    assert parse(Shape, {"group": ["point", {"group": ["point"]}]}) == group
+    assert parse(Shape, plain(group, Shape)) == group
+    with pytest.raises(UserError, match=r"^group\.parts\.0: unknown entry 'pint' \(did you mean point\?\)"):
+        parse(Shape, {"group": ["pint"]})
 
 
 def test_leaves_take_what_yaml_makes_of_numbers() -> None:

@@ -6,8 +6,10 @@ choice is a *table*: a union of such dataclasses, whose entries are named by the
     PositionConfig = NoPosition | Sinusoidal | Rotary          # a table
     position: rotary                                           # an entry with its defaults
     position: {rotary: {theta: 1e4}}                           # an entry with fields
+    position: {learned: 512}                                   # an entry with one field needs not name it
 
-`parse` and `plain` are inverses of each other; `override` and `differing` work on the plain side.
+A base class of dataclasses, used as an annotation, is the table of its subclasses. `parse` and `plain` are
+inverses of each other; `override` and `differing` work on the plain side.
 """
 
 from __future__ import annotations
@@ -53,6 +55,8 @@ def parse(cls: Any, data: Any, where: str = "") -> Any:
     if origin is dict:
         mapping = _expect_mapping(data, where, "a mapping")
         return {parse(arguments[0], k, where): parse(arguments[1], v, _join(where, k)) for k, v in mapping.items()}
+    if table := _table(cls):
+        return _parse_entry(table, data, where)
     return _parse_leaf(cls, data, where)
 
 
@@ -158,7 +162,7 @@ def _parse_union(cls: Any, data: Any, where: str) -> Any:
     if len(rest) == 1:
         return parse(rest[0], data, where)
     leaves = [m for m in rest if not is_dataclass(m)]
-    table = {entry_name(m): m for m in rest if is_dataclass(m) and isinstance(m, type)}
+    table = _table(cls)
     if table and (not leaves or isinstance(data, Mapping) or data in table):
         return _parse_entry(table, data, where)
     # The exact type goes first, so that 1.0 stays a float under `int | float`.
@@ -182,7 +186,20 @@ def _parse_entry(table: Mapping[str, type], data: Any, where: str) -> Any:
         got = " and ".join(map(str, mapping)) or "none"
         raise UserError(f"{_at(where)}expected exactly one of {_names(table)}, got {got}; name the one you mean first")
     [(name, body)] = mapping.items()
-    return _parse_fields(table[name], body, _join(where, name))
+    return _parse_fields(table[name], _named(table[name], body), _join(where, name))
+
+
+def _named(cls: Any, body: Any) -> Any:
+    """The fields of an entry: a body that is no mapping is its only field, as in `learned: 512` or `not: causal`.
+
+    A mapping is meant so too where that field can itself name an entry, as in `not: {window: {back: 3}}`.
+    """
+    settable = [f.name for f in fields(cls) if f.init]
+    if len(settable) != 1 or body is None:
+        return body
+    if isinstance(body, Mapping) and (not body or settable[0] in body or not _table(get_type_hints(cls)[settable[0]])):
+        return body
+    return {settable[0]: body}
 
 
 def _parse_sequence(cls: Any, origin: type, arguments: tuple[Any, ...], data: Any, where: str) -> Any:
@@ -260,9 +277,17 @@ def _index(node: Any, part: str, assignment: str) -> str | int:
 # --- annotations, messages
 
 
+def _table(cls: Any) -> dict[str, type]:
+    """The named entries: the dataclasses of a union, or those that derive from a base class that is none itself."""
+    members: Iterable[Any] = get_args(cls) if get_origin(cls) in (Union, types.UnionType) else ()
+    if isinstance(cls, type) and not is_dataclass(cls) and cls.__module__ != "builtins":
+        members = cls.__subclasses__()
+    return {entry_name(m): m for m in members if isinstance(m, type) and is_dataclass(m)}
+
+
 def _is_table(cls: Any) -> bool:
-    """A union in which a dataclass must be named to be recognised: anything but `Dataclass | None`."""
-    return len([m for m in get_args(cls) if m is not types.NoneType]) > 1
+    """Whether an instance must be named to be recognised: in any table but `Dataclass | None`."""
+    return bool(_table(cls)) and len([m for m in get_args(cls) if m is not types.NoneType]) != 1
 
 
 def _element_types(arguments: tuple[Any, ...], count: int) -> list[Any]:
