@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from qkv.config import parse, plain
+from qkv.errors import UserError
+from qkv.training.config import TrainingConfig
+from qkv.training.optim import AdamW, Sgd
+
+from . import kit
+
+
+def test_adamw_is_the_equation_and_spares_vectors():
+    model = nn.Linear(3, 2).double()
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = AdamW((0.9, 0.98), 1e-9, weight_decay=0.1).build(model, 0.01)
+    means = [(torch.zeros_like(p), torch.zeros_like(p)) for p in before]
+    for t in range(1, 4):
+        grads = [torch.randn_like(p) for p in before]
+        for p, g in zip(model.parameters(), grads, strict=True):
+            p.grad = g.clone()
+        optimizer.step()
+        for p, g, (m, v), decay in zip(before, grads, means, (0.1, 0.0), strict=True):
+            m.lerp_(g, 0.1)
+            v.mul_(0.98).add_(0.02 * g * g)
+            p.sub_(0.01 * decay * p + 0.01 * (m / (1 - 0.9**t)) / ((v / (1 - 0.98**t)).sqrt() + 1e-9))
+    for p, expected in zip(model.parameters(), before, strict=True):
+        torch.testing.assert_close(p.detach(), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("config", [AdamW(weight_decay=0.1), Sgd(0.9, 0.1)])
+def test_every_weight_is_in_one_group_and_fused(config):
+    model = kit.model()
+    optimizer = config.build(model, 0.1)
+    decayed, spared = optimizer.param_groups
+    assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))
+    assert decayed["weight_decay"] == 0.1 and all(p.dim() >= 2 for p in decayed["params"])
+    assert spared["weight_decay"] == 0.0 and all(p.dim() == 1 for p in spared["params"])
+    assert decayed["fused"]
+
+
+def test_config_round_trip():
+    data = {"max_steps": 10, "optimizer": {"adam_w": {"weight_decay": 0.1}}, "schedule": {"cosine": {"warmup": 5}}}
+    config = parse(TrainingConfig, data)
+    assert config.optimizer == AdamW(weight_decay=0.1)
+    assert parse(TrainingConfig, plain(config)) == config
+
+
+@pytest.mark.parametrize(
+    "data,words",
+    [
+        ({}, "max_steps or max_minutes"),
+        ({"max_steps": 1, "max_minutes": 1.0}, "not both"),
+        ({"max_steps": 0}, "max_steps is 0"),
+        ({"max_steps": 1, "accumulate": -1}, "accumulate is -1"),
+        ({"max_steps": 1, "ema_decay": 1.0}, "ema_decay"),
+        ({"max_steps": 1, "average_last": 5}, "keep_checkpoints"),
+        ({"max_steps": 1, "average_last": 1, "ema_decay": 0.9}, "choose one"),
+        ({"max_steps": 1, "precision": "fp16"}, "bf16"),
+    ],
+)
+def test_bad_settings_are_one_sentence(data, words):
+    with pytest.raises(UserError, match=words):
+        parse(TrainingConfig, data)
