@@ -44,6 +44,13 @@ def test_no_text_spells_a_special(tokenizers, parts):
         assert not spelled, (name, parts)
 
 
+@pytest.mark.parametrize("name", ["bpe_fallback", "unigram_fallback"])
+def test_no_text_spells_a_byte_piece(tokenizers, name):
+    tokenizer = tokenizers[name]
+    assert tokenizer.id("<0x41>") not in tokenizer.encode("<0x41> a<0x41>a")
+    assert tokenizer.decode(tokenizer.encode("<0x41> a<0x41>a")) == "<0x41> a<0x41>a"
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))], ids=["deepcopy", "pickle"])
 def test_copies_keep_the_guard(tokenizer, copied):
     text = "Ein <pad> Hund <mask>"

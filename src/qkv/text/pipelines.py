@@ -1,7 +1,7 @@
 """What happens to a text around the model: normalise → guard → pre-tokenise → [model] → decode, for each kind.
 
 Models never look across the borders that a pre-tokenizer draws; a decoder undoes what normaliser and pre-tokenizer
-added. The guard keeps users from spelling special tokens (`specials`) and byte pieces.
+added. The guard keeps users from spelling special tokens (see `specials`).
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 def build(config: TokenizerConfig, spellings: Iterable[str]) -> Backend:
     """An untrained backend with the pipeline of `config`; `spellings` are the specials that no text may spell."""
     kind = type(config).__name__
-    guarded = [*spellings, *(BYTES if getattr(config, "byte_fallback", False) else [])]
     backend = Backend(models.WordLevel({}, unk_token=specials.spelling("unk")))
     steps = _unicode(config) + _NORMALIZERS.get(kind, _nothing_more)(config)
     if steps:
         backend.normalizer = normalizers.Sequence(steps)
-    backend.pre_tokenizer = pre_tokenizers.Sequence([specials.guard(guarded), *_PRE_TOKENIZERS[kind]()])
+    backend.pre_tokenizer = pre_tokenizers.Sequence([specials.guard(spellings), *_PRE_TOKENIZERS[kind]()])
     if (decoder := _DECODERS[kind]()) is not None:
         backend.decoder = decoder
     return backend
@@ -61,6 +60,7 @@ def _bert(config: WordPiece) -> list[normalizers.Normalizer]:
 
 def _space_marks() -> list[pre_tokenizers.PreTokenizer]:
     # "first": a space is prepended at the start of the text only, not after every cut that the guard makes.
+    # Punctuation stands alone, `<` and `>` too, so no text can spell a byte piece.
     return [pre_tokenizers.Metaspace(SPACE, prepend_scheme="first"), pre_tokenizers.Punctuation()]
 
 
