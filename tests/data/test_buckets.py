@@ -65,6 +65,7 @@ def test_plans_depend_on_seed_and_epoch_alone():
     buckets = TokenBuckets(lengths, config, seed=7)
     third = buckets.plan(3)
     buckets.plan(0)
+    assert len({len(buckets.plan(epoch)) for epoch in range(5)}) == 1, "an epoch is a fixed number of steps"
     assert third == buckets.plan(3) == TokenBuckets(lengths, config, seed=7).plan(3), "no hidden state"
     others = [buckets.plan(2), TokenBuckets(lengths, config, seed=8).plan(3), TokenBuckets(lengths, config, 3).plan(7)]
     assert all(plan != third for plan in others)

@@ -68,7 +68,8 @@ class TokenBuckets:
         return len(self.lengths)
 
     def plan(self, epoch: int) -> list[list[int]]:
-        """The batches of an epoch: every example once. A function of (seed, epoch) alone."""
+        """The batches of an epoch: every example once. A function of (seed, epoch) alone; their number is the same in
+        every epoch, since the sorted lengths are."""
         if self.seed is None:
             return self._cut(self._sorted(np.arange(len(self))))[::-1]
         random = np.random.default_rng((self.seed, epoch))
