@@ -1,0 +1,161 @@
+"""Greedy and beam search against searches done the slow way, and each row against itself alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from qkv.decoding import Beam, Forbidden, Forced, Greedy, generate
+from qkv.nn import Tokens
+
+from .helpers import EOS, begin, every_output, log_probability, sources, translator, writer
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 2.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_beam_as_wide_as_the_space_is_brute_force(penalty: float, seed: int) -> None:
+    vocab, longest = 5, 3
+    model = translator(vocab, seed)
+    source, tokens, _ = sources(1, vocab=vocab, seed=seed)
+    memory = model.encode(source, tokens)
+    ids, prompt = begin(1)
+    chooser = Beam(vocab**longest, length_penalty=penalty, n_best=10, exact=True)
+    found = generate(model, ids, prompt, memory=memory, chooser=chooser, max_new=longest)[0]
+    expected = every_output(model, memory, vocab, longest, penalty)
+    assert [h.ids for h in found] == [ids for _, ids, _ in expected[:10]]
+    assert [h.finished for h in found] == [done for _, _, done in expected[:10]]
+    assert [h.score for h in found] == pytest.approx([score for score, _, _ in expected[:10]], abs=1e-5)
+
+
+def test_greedy_is_the_argmax_of_an_uncached_model() -> None:
+    model = translator()
+    source, tokens, _ = sources(1)
+    memory = model.encode(source, tokens)
+    found = generate(model, *begin(1), memory=memory, max_new=12)[0][0]
+    ids: list[int] = []
+    total = 0.0
+    while len(ids) < 12:
+        table = log_probability(model, memory, ids)[len(ids)]
+        best = int(table.argmax())
+        total += float(table[best])
+        if best == EOS:
+            break
+        ids.append(best)
+    assert found.ids == ids
+    assert found.logp == pytest.approx(total, abs=1e-4)
+
+
+def slow_beam(model, memory, width: int, longest: int, penalty: float):
+    """Beam search over lists, one hypothesis at a time, without a cache."""
+    running, pool = [([], 0.0)], []
+    for step in range(1, longest + 1):
+        grown = []
+        for ids, total in running:
+            table = log_probability(model, memory, ids)[len(ids)]
+            grown += [([*ids, w], total + float(table[w])) for w in range(len(table))]
+        grown.sort(key=lambda g: -g[1])
+        ended = [(t / step**penalty, ids[:-1]) for ids, t in grown[:width] if ids[-1] == EOS]
+        pool = sorted(pool + ended, key=lambda p: -p[0])[:width]
+        running = [g for g in grown[: 2 * width] if g[0][-1] != EOS][:width]
+        if step == longest:
+            pool += [(t / step**penalty, ids) for ids, t in running]
+            break
+        if len(pool) == width and pool[-1][0] >= running[0][1] / step**penalty:
+            break
+    return max(pool, key=lambda p: p[0])
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 7])
+def test_beams_equal_the_slow_twin(width: int) -> None:
+    model = translator(seed=3)
+    source, tokens, lengths = sources(6, seed=4)
+    memory = model.encode(source, tokens)
+    chooser = Beam(width, length_penalty=0.8)
+    found = generate(model, *begin(6), memory=memory, chooser=chooser, max_new=10)
+    for row, length in enumerate(lengths):
+        alone = model.encode(source[row : row + 1, :length], tokens[row : row + 1, :length])
+        score, ids = slow_beam(model, alone, width, 10, 0.8)
+        assert found[row][0].ids == ids
+        assert found[row][0].score == pytest.approx(score, abs=1e-4)
+
+
+@pytest.mark.parametrize("chooser", [Greedy(), Beam(3, n_best=3), Beam(4, 0.0)])
+def test_a_translation_does_not_depend_on_its_batch(chooser) -> None:
+    model = translator(seed=5)
+    source, tokens, lengths = sources(8, seed=6)
+    limits = torch.tensor([12, 3, 7, 12, 1, 9, 12, 5])  # rows leave the batch at different times
+    together = generate(model, *begin(8), memory=model.encode(source, tokens), chooser=chooser, max_new=limits)
+    for row, length in enumerate(lengths):
+        memory = model.encode(source[row : row + 1, :length], tokens[row : row + 1, :length])
+        alone = generate(model, *begin(1), memory=memory, chooser=chooser, max_new=int(limits[row]))[0]
+        assert [h.ids for h in together[row]] == [h.ids for h in alone]
+        assert [h.score for h in together[row]] == pytest.approx([h.score for h in alone], abs=1e-5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("chooser", [Greedy(), Beam(3)])
+def test_a_prompt_may_be_padded_on_either_side(side: str, chooser) -> None:
+    model = writer()
+    prompts = [[4, 5, 6], [7], [8, 9, 10, 4, 5, 6], [5, 5]]
+    tokens = Tokens.from_lengths([len(p) for p in prompts], side=side)
+    ids = torch.zeros(tokens.shape, dtype=torch.long)
+    ids[tokens.valid] = torch.tensor([i for p in prompts for i in p])
+    together = generate(model, ids, tokens, chooser=chooser, max_new=9)
+    for row, prompt in enumerate(prompts):
+        alone = generate(model, torch.tensor([prompt]), Tokens.arange(1, len(prompt)), chooser=chooser, max_new=9)
+        assert together[row][0].ids == alone[0][0].ids
+    assert len({w for row in together for w in row[0].ids}) > 2
+
+
+def test_forbidden_and_forced_tokens_and_the_shortest_output() -> None:
+    model = translator(seed=7)
+    source, tokens, _ = sources(4, seed=8)
+    memory = model.encode(source, tokens)
+    free = generate(model, *begin(4), memory=memory, max_new=8)
+    favourite = free[0][0].ids[0]
+    barred = generate(model, *begin(4), memory=memory, max_new=8, constraints=[Forbidden((favourite,))])
+    assert all(favourite not in row[0].ids for row in barred)
+    for chooser in (Greedy(), Beam(3)):
+        forced = generate(
+            model, *begin(4), memory=memory, max_new=8, min_new=6, chooser=chooser, constraints=[Forced((9, 4))]
+        )
+        assert all(row[0].ids[:2] == [9, 4] and len(row[0].ids) >= 6 for row in forced)
+
+
+def test_scores_are_those_of_the_model() -> None:
+    model = translator(seed=9)
+    source, tokens, _ = sources(1, seed=2)
+    memory = model.encode(source, tokens)
+    for best in generate(model, *begin(1), memory=memory, chooser=Beam(4, 1.0, n_best=4), max_new=6)[0]:
+        ids = [*best.ids, EOS] if best.finished else best.ids
+        table = log_probability(model, memory, ids)
+        total = sum(float(table[t, w]) for t, w in enumerate(ids))
+        assert best.logp == pytest.approx(total, abs=1e-4)
+        assert best.score == pytest.approx(total / len(ids), abs=1e-4)
+
+
+def test_keys_never_move_and_prompts_are_stored_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qkv.nn import Cache
+
+    lengths, selected = [], []
+    extend, select = Cache.extend, Cache.select
+    monkeypatch.setattr(Cache, "extend", lambda c, t: (extend(c, t), lengths.append(c.length))[0])
+    monkeypatch.setattr(Cache, "select", lambda c, r: (select(c, r), selected.append(len(r)))[0])
+    model = translator(seed=5)
+    source, tokens, _ = sources(8, seed=6)
+    memory = model.encode(source, tokens)
+    generate(model, *begin(8), memory=memory, chooser=Beam(4), max_new=5, min_new=9)
+    assert lengths == [1, 5, 9, 13, 17] and selected == []
+    generate(model, *begin(8), memory=memory, max_new=torch.tensor([1, 2, 3, 4, 5, 6, 7, 8]), min_new=9)
+    assert selected == [7, 6, 5, 4, 3, 2, 1]
+
+
+def test_refusals_say_what_and_how() -> None:
+    model = writer()
+    with pytest.raises(ValueError, match="prompt 1 is empty"):
+        generate(model, torch.ones(2, 2, dtype=torch.long), Tokens.from_lengths([2, 0]))
+    with pytest.raises(ValueError, match="at least one token"):
+        generate(model, *begin(1), max_new=0)
+    for wrong in ({"width": 0}, {"width": 3, "n_best": 4}, {"length_penalty": -1.0}):
+        with pytest.raises(ValueError):
+            Beam(**wrong)
