@@ -26,7 +26,8 @@ def keep_mask(like: Tensor, rate: float) -> Tensor:
     size = like.numel()
     bits = torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None).view(torch.int16)[:size]
     # Comparing straight into a float tensor is several times faster than making booleans and casting them.
-    kept = torch.ge(bits, dropped - _LEVELS // 2, out=torch.empty(size, dtype=torch.float32))
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    kept = torch.ge(bits, dropped - _LEVELS // 2, out=torch.empty(size, dtype=dtype))
     return kept.mul_(_LEVELS / (_LEVELS - dropped)).view(like.shape).to(like.dtype)
 
 
