@@ -1,0 +1,1 @@
+"""Models, tested against each other and against other libraries."""
