@@ -1,0 +1,1 @@
+"""One adapter a peer: `build(cell, variant, folder) -> Job`."""
