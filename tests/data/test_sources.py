@@ -52,7 +52,10 @@ def test_a_damaged_cache_is_refused_by_read_and_mended_by_get(place):
     assert read("pets", "train.de") == TEXT
 
 
-@pytest.mark.parametrize("content", [b"not the text", gzip.compress(b"nor this"), gzip.compress(TEXT.encode())[:-9]])
+CORRUPT = {"plain": b"not it", "zipped": gzip.compress(b"nor this"), "cut": gzip.compress(TEXT.encode())[:-9]}
+
+
+@pytest.mark.parametrize("content", CORRUPT.values(), ids=CORRUPT)
 def test_wrong_content_leaves_nothing_behind(place, content):
     serve(place, content)
     with pytest.raises(UserError, match=r"not the expected text|damaged gzip"):
