@@ -42,6 +42,12 @@ def test_get_stores_the_unzipped_text_once(place):
     assert get("pets") == [path], "a second get needs no network"
 
 
+def test_reading_downloads_what_is_nowhere(place):
+    serve(place, gzip.compress(TEXT.encode()))
+    assert read("pets", "train.de") == TEXT
+    assert (place / "cache" / "data" / "pets" / "train.de").read_text("utf-8") == TEXT
+
+
 def test_a_damaged_cache_is_refused_by_read_and_mended_by_get(place):
     serve(place, gzip.compress(TEXT.encode()))
     (path,) = get("pets")
@@ -107,7 +113,7 @@ def test_qkv_data_goes_before_the_cache_and_may_be_zipped(place, monkeypatch):
 
 
 def test_absent_files_and_names_say_what_to_do(place):
-    with pytest.raises(UserError, match=r"train\.de is neither in .*; run 'qkv data get pets', or set QKV_DATA"):
+    with pytest.raises(UserError, match=r"train\.de is neither in .*; cannot download .*; without a network, copy"):
         read("pets", "train.de")
     with pytest.raises(UserError, match=r"no dataset is called 'pet'; choose one of cmudict, multi30k, pets, tiny"):
         get("pet")

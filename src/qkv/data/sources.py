@@ -1,8 +1,9 @@
 """Named public datasets: which files they are, where they are looked for, and how they are downloaded and checked.
 
 A file is looked for in `$QKV_DATA/NAME/FILE`, then in the cache (`$QKV_CACHE` or ~/.cache/qkv), plain or with `.gz`
-appended, then in the installed package that carries it, if one does. Nothing is downloaded unasked: `qkv data get NAME`
-(`get` below) does it. A downloaded file is pinned by the SHA-256 of its *uncompressed* content and checked wherever it
+appended, then in the installed package that carries it, if one does. What is in none of them is downloaded into the cache,
+and where that fails the error says what to do; `qkv data get NAME` (`get` below) downloads a whole dataset beforehand, from
+a mirror if need be. A downloaded file is pinned by the SHA-256 of its *uncompressed* content and checked wherever it
 was found, so a figure always belongs to one text, however that was compressed.
 """
 
@@ -114,14 +115,17 @@ def _packaged(package: str, file: str) -> Path | None:
 
 
 def locate(name: str, file: str) -> Path:
-    """Where a file of a dataset lies. Raises UserError that says what to do when it is nowhere."""
+    """Where a file of a dataset lies, downloaded if need be. Raises UserError that says what to do when it cannot be."""
     path, source = find(name, file), named(name)
     if path:
         return path
     where = f"dataset {name}: {file} is neither in $QKV_DATA/{name} nor in {cache_folder() / name}"
     if source.package:
         raise UserError(f"{where}, and no package {source.package} is installed; pip install 'qkv[{source.extra}]'")
-    raise UserError(f"{where}; run 'qkv data get {name}', or set QKV_DATA to the parent of a folder {name} that has it")
+    try:
+        return _fetch(name, file, source.files[file], source.base + file + source.suffix)
+    except UserError as error:
+        raise UserError(f"{where}; {error}") from error
 
 
 def read(name: str, file: str) -> str:
