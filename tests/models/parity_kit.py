@@ -59,17 +59,17 @@ DECODERS = [name for name in CASES if name.startswith(("gpt2", "llama"))]
 SEQ2SEQ = [name for name in CASES if name.startswith(("t5", "marian"))]
 
 
-def hf_model(case: str, attention: str = "eager", dtype: torch.dtype = torch.float32, std: float = 0.15) -> Any:
-    """A Hugging Face model in evaluation mode with weights drawn from a fixed seed."""
+def hf_model(case: str, attention: str = "eager", dtype: torch.dtype = torch.float32, **changes: Any) -> Any:
+    """A Hugging Face model in evaluation mode with weights drawn from a fixed seed; `changes` to its config."""
     prefix, suffix, options = CASES[case]
-    options = {"vocab_size": VOCAB, "bos_token_id": 1, "eos_token_id": 2, **options}
+    options = {"vocab_size": VOCAB, "bos_token_id": 1, "eos_token_id": 2, **options, **changes}
     config = getattr(transformers, prefix + "Config")(**options)
     config._attn_implementation = attention
     model = getattr(transformers, prefix + suffix)(config)
     if case == "t5-v1.1":  # transformers ties it until a checkpoint says otherwise
         model.lm_head.weight = nn.Parameter(torch.empty_like(model.lm_head.weight))
         model.all_tied_weights_keys.pop("lm_head.weight", None)
-    scatter(model, std)
+    scatter(model)
     return model.to(dtype).eval()
 
 

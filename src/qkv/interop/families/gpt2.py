@@ -48,7 +48,7 @@ def read(s: Settings, tensors: Container[str]) -> DecoderOnlyConfig:
             "stack.block.attention.scale": None if s.flag("scale_attn_weights", True) else 1.0,
             "stack.block.feedforward.activation": s.activation("activation_function", "gelu_new"),
             "stack.block.norm": norm,
-            "head.tied": "lm_head.weight" not in tensors,
+            "head.tied": s.flag("tie_word_embeddings", True) and "lm_head.weight" not in tensors,
         },
     )
 

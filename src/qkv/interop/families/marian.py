@@ -67,8 +67,8 @@ def read(s: Settings, tensors: Container[str]) -> EncoderDecoderConfig:
     config = marian(vocab_size=vocab_size, d_model=s.size("d_model"), n_heads=1)
     target = vocab_size if shared else s.size("decoder_vocab_size", vocab_size)
     changes = {"shared_embedding": shared, "decoder.embedding.vocab_size": target}
-    tied = {"head.tied": "lm_head.weight" not in tensors}
-    return altered(config, {**_side(s, "encoder"), **_side(s, "decoder"), **changes, **tied})
+    changes["head.tied"] = s.flag("tie_word_embeddings", True) and "lm_head.weight" not in tensors
+    return altered(config, {**changes, **_side(s, "encoder"), **_side(s, "decoder")})
 
 
 def write(config: EncoderDecoderConfig) -> dict[str, Any]:
