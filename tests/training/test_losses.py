@@ -36,9 +36,7 @@ def test_token_cross_entropy_is_its_slow_twin(smoothing):
     assert loss.counts(batch) == {"cross_entropy": count}
     torch.testing.assert_close(total, slow, rtol=1e-12, atol=0)
     parameters = list(model.parameters())
-    for mine, other in zip(
-        torch.autograd.grad(total, parameters), torch.autograd.grad(slow, parameters), strict=True
-    ):
+    for mine, other in zip(torch.autograd.grad(total, parameters), torch.autograd.grad(slow, parameters), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-11)
 
 

@@ -120,7 +120,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read ({error}); restore it, or start over with --fresh") from error
+        raise UserError(f"{path} is not readable YAML; restore it, or start over with --fresh") from error
     if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
         raise UserError(
             f"{path} is not of run format {FORMAT_VERSION}; choose another folder, or start over with --fresh"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from qkv.errors import UserError
@@ -27,8 +27,9 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a safetensors file, which must not be there already if it is to appear whole."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    """Write a safetensors file in place. The library's own `save_file` renames a temporary file over whatever `path` is
+    and leaves it behind when killed; here the caller decides what appears when (`checkpoint`)."""
+    path.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
