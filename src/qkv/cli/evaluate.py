@@ -38,15 +38,18 @@ def evaluate(
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
 ) -> None:
     """Measure a run: word and phoneme error, BLEU and chrF, or loss and bits, as its task says."""
+    from qkv.cli.opening import opened
+    from qkv.errors import UserError
     from qkv.runtime import choose_device
-    from qkv.tasks.folder import open_run
     from qkv.tasks.recipe import with_decoding
     from qkv.tasks.task import spaced
 
-    opened = open_run(run, choose_device(device))
-    recipe = with_decoding(opened.recipe, overrides or ())
+    found = opened(run, choose_device(device))
+    recipe = with_decoding(found.recipe, overrides or ())
+    if data is None and not (run / "config.yaml").is_file():
+        raise UserError(f"{run} has no data of its own; give --data FILE")
     rows, name = (recipe.task.read(str(data)), str(data)) if data else _split(recipe, split)
-    scores = recipe.task.evaluate(opened.system, spaced(rows, limit), recipe.decoding)
+    scores = recipe.task.evaluate(found.system, spaced(rows, limit), recipe.decoding)
     if as_json:
         typer.echo(json.dumps({"run": str(run), "data": name, **scores}))
     else:

@@ -24,16 +24,16 @@ def explain(
 ) -> None:
     """Draw attention: encoder, decoder and cross, per layer and head. Rows look, columns are looked at."""
     from qkv.cli.console import note, writing
+    from qkv.cli.opening import opened
     from qkv.errors import UserError
     from qkv.runtime import choose_device
-    from qkv.tasks.folder import open_run
 
     if not text.strip():
         raise UserError("the text is empty; give at least one character that is no space")
     if site is not None and site not in SITES:
         raise UserError(f"--site: no site is called {site!r}; choose one of {', '.join(SITES)}")
-    opened = open_run(run, choose_device(device))
-    pictures, answer = _look(opened, text)
+    found = opened(run, choose_device(device))
+    pictures, answer = _look(found, text)
     chosen = [p for p in pictures if site in (None, p.where)]
     if not chosen:
         raise UserError(f"--site {site}: this model has none; it has {', '.join(p.where for p in pictures)}")
@@ -50,12 +50,12 @@ def explain(
     note(f"wrote {html}")
 
 
-def _look(opened: Any, text: str) -> tuple[list[Picture], str]:
+def _look(found: Any, text: str) -> tuple[list[Picture], str]:
     """The pictures of a text, and the model's answer to it where it gives one."""
     from qkv.errors import UserError
     from qkv.probe.attention import pictures
 
-    system, recipe = opened.system, opened.recipe
+    system, recipe = found.system, found.recipe
     source, target = system.tokenizers.source, system.tokenizers.target
     if source is None:
         ids, bound = target.encode(text), system.model.max_length
@@ -63,7 +63,8 @@ def _look(opened: Any, text: str) -> tuple[list[Picture], str]:
             raise UserError(f"the text has {len(ids)} tokens, and the model reads {bound}; shorten it")
         return pictures(system.model, ids, target.tokens(ids)), ""
     [prediction] = recipe.task.predict(system, [text], recipe.decoding)
-    read, written = source.encode(text), target.encode(prediction.text)
+    special = system.tokenizers
+    read, written = [*source.encode(text), special.source_eos], [special.bos, *target.encode(prediction.text)]
     return pictures(system.model, written, target.tokens(written), read, source.tokens(read)), prediction.text
 
 
@@ -78,7 +79,7 @@ def _check(picture: Picture, layer: int | None, head: int | None) -> None:
 
 
 def _draw(picture: Picture, layer: int | None, head: int | None) -> None:
-    """A heat map of two characters a cell; columns are labelled by number and by a legend below."""
+    """A heat map of numbers in hundredths; columns that are too wide for the terminal are numbered, with a legend."""
     from rich.console import Console
     from rich.text import Text
 
@@ -87,24 +88,27 @@ def _draw(picture: Picture, layer: int | None, head: int | None) -> None:
     table = picture.weights[number]
     weights = (table.mean(0) if head is None else table[head]).tolist()
     which = "mean of all heads" if head is None else f"head {head}"
-    console.print(Text(f"{picture.title} · layer {number}, {which}", style="bold"))
-    width = max(map(len, picture.rows))
-    short = all(len(column) <= 2 for column in picture.columns)
-    names = picture.columns if short else [str(i) for i in range(len(picture.columns))]
-    console.print(Text(" " * (width + 1) + "".join(f"{name[-2:]:>3}" for name in names)), soft_wrap=True)
+    console.print(Text(f"{picture.title} · layer {number}, {which}", style="bold"), soft_wrap=True)
+    margin, cell = max(map(len, picture.rows)) + 1, max(3, *map(len, picture.columns)) + 1
+    fits = margin + cell * len(picture.columns) <= console.width
+    cell = cell if fits else 4
+    names = picture.columns if fits else [str(i) for i in range(len(picture.columns))]
+    console.print(Text(" " * margin + "".join(f"{name:>{cell}}" for name in names)), soft_wrap=True)
     for label, row in zip(picture.rows, weights, strict=True):
-        line = Text(f"{label:>{width}} ")
+        line = Text(f"{label:>{margin - 1}} ")
         for weight in row:
-            line.append(*_cell(weight))
+            line.append(f"{_hundredths(weight):>{cell}}", _ground(weight))
         console.print(line, soft_wrap=True)
-    if not short:
+    if not fits:
         console.print(Text("  ".join(f"{i} {c}" for i, c in enumerate(picture.columns)), style="dim"))
     console.print()
 
 
-def _cell(weight: float) -> tuple[str, str]:
-    """Three characters: the weight in hundredths on a ground that darkens with it, blank below one hundredth."""
-    percent = round(100 * weight)
+def _hundredths(weight: float) -> str:
+    return str(round(100 * weight)) if weight >= 0.005 else "·"
+
+
+def _ground(weight: float) -> str:
+    """Dark ink on a ground that darkens from white to blue with the weight; light ink on the darker half."""
     red, green, blue = (round(255 - weight * (255 - end)) for end in (8, 69, 148))
-    ink = "#ffffff" if weight > 0.5 else "#202020"
-    return (f"{percent:3d}" if percent else "  ·"), f"{ink} on rgb({red},{green},{blue})"
+    return f"{'#ffffff' if weight > 0.5 else '#202020'} on rgb({red},{green},{blue})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def page(run: str, text: str, answer: str, pictures: list[Picture], layer: int |
     }
     # "</script>" inside a token must not end the element that holds the data.
     embedded = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    values = {"RUN": html.escape(run), "TEXT": html.escape(text), "ANSWER": html.escape(answer), "DATA": embedded}
     template = (resources.files("qkv.cli") / "page.html").read_text(encoding="utf-8")
-    for mark, value in {"RUN": html.escape(run), "TEXT": html.escape(text), "ANSWER": html.escape(answer)}.items():
-        template = template.replace(f"%{mark}%", value)
-    return template.replace("%DATA%", embedded)
+    # In one pass, so that a text which looks like a mark is left alone.
+    return re.sub(r"%(RUN|TEXT|ANSWER|DATA)%", lambda mark: values[mark[1]], template)

@@ -33,18 +33,18 @@ def predict(
 ) -> None:
     """Answer texts given as arguments, in a file, or line by line on standard input."""
     from qkv.cli.console import writing
+    from qkv.cli.opening import opened
     from qkv.runtime import choose_device
-    from qkv.tasks.folder import open_run
     from qkv.tasks.recipe import with_decoding
 
     settings = [text for text in texts or () if _is_setting(text)]
     given = [text for text in texts or () if not _is_setting(text)]
-    opened = open_run(run, choose_device(device))
-    recipe = with_decoding(opened.recipe, settings)
+    found = opened(run, choose_device(device))
+    recipe = with_decoding(found.recipe, settings)
     chooser, done = _with_nbest(recipe.decoding, nbest), 0
     with writing(output, sys.stdout) as sink:
         for batch in waiting(_inputs(given, file), BATCH):
-            for prediction in recipe.task.predict(opened.system, batch, chooser, max_new, first=done):
+            for prediction in recipe.task.predict(found.system, batch, chooser, max_new, first=done):
                 print(_line(prediction, as_json, nbest, done), file=sink)
                 done += 1
             sink.flush()
@@ -88,8 +88,13 @@ def _inputs(texts: list[str], file: Path | None) -> Iterator[str]:
                 raise UserError(f"text {number} is empty; give at least one character that is no space")
         yield from texts
         return
-    pairs = files.stream(file) if file else files.stream("stdin.txt", getattr(sys.stdin, "buffer", None))
-    yield from (pair.source for pair in pairs)
+    if file:
+        yield from (pair.source for pair in files.stream(file))
+        return
+    try:
+        yield from (pair.source for pair in files.stream("stdin.txt", sys.stdin.buffer))
+    except UserError as error:
+        raise UserError(str(error).replace("stdin.txt", "standard input")) from error
 
 
 def waiting(items: Iterable[T], most: int) -> Iterator[list[T]]:

@@ -24,6 +24,7 @@ def train(
     from dataclasses import replace
 
     from qkv.cli.console import note
+    from qkv.cli.opening import opened
     from qkv.tasks import recipe as recipes
     from qkv.tasks.train import train as run
 
@@ -31,4 +32,5 @@ def train(
     if init is not None:
         chosen = replace(chosen, init=init)
     name = Path(recipe).name.removesuffix(".yaml").removesuffix(".yml")
-    run(chosen, out or Path("runs") / name, fresh, note)
+    start = opened(Path(chosen.init)) if chosen.init is not None else None
+    run(chosen, out or Path("runs") / name, fresh, note, start)

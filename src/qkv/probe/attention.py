@@ -14,7 +14,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from qkv.data.batch import seq2seq
 from qkv.models import EncoderDecoder, Transformer
 from qkv.nn import Attention, Tokens
 
@@ -89,29 +88,32 @@ def pictures(
     source_ids: list[int] | None = None,
     source: list[str] | None = None,
 ) -> list[Picture]:
-    """What a model looks at while it reads `ids` (and `source_ids`), both without specials, once and in full.
+    """What a model looks at while it reads `ids` (and `source_ids`), once and in full.
 
-    labels, source: the tokens in letters. For two texts the rows of decoder and cross-attention are the tokens being
-    *written*, the last of them <eos>; a decoder alone shows the tokens being read.
+    labels, source: the tokens in letters. With a source, `ids` begin with the begin token, and the rows of decoder and
+    cross-attention are the tokens being *written*, the last of them the end; a model of one stack shows what it reads.
     """
     device = next(model.parameters()).device
     with recording(model) as maps:
         if isinstance(model, EncoderDecoder):
             assert source_ids is not None and source is not None
-            batch = seq2seq([source_ids], [ids]).to(device)
-            assert batch.source_ids is not None and batch.source_tokens is not None
-            model(batch.source_ids, batch.source_tokens, batch.ids, batch.tokens)
-            reads, writes, memory = ["<bos>", *labels], [*labels, "<eos>"], [*source, "<eos>"]
+            model(*_row(source_ids, device), *_row(ids, device))
+            writes = [*labels[1:], "<eos>"]
             axes = {
-                "encoder": ("Encoder self-attention", memory, memory),
-                "cross": ("Cross-attention: the token being written reads the source", writes, memory),
-                "decoder": ("Decoder self-attention: the token being written reads those before it", writes, reads),
+                "encoder": ("Encoder self-attention", source, source),
+                "cross": ("Cross-attention: the token being written reads the source", writes, source),
+                "decoder": ("Decoder self-attention: the token being written reads those before it", writes, labels),
             }
         else:
-            model(torch.tensor([ids], device=device), Tokens.arange(1, len(ids), device=device))
+            model(*_row(ids, device))
             own: Where = "encoder" if maps[0].where == "encoder" else "decoder"
             axes = {own: (f"{own.capitalize()} self-attention", labels, labels)}
     return [
         Picture(where, title, rows, columns, torch.stack([m.weights[0].float() for m in maps if m.where == where]))  # type: ignore[arg-type]
         for where, (title, rows, columns) in axes.items()
     ]
+
+
+def _row(ids: list[int], device: torch.device) -> tuple[Tensor, Tokens]:
+    """A batch of one."""
+    return torch.tensor([ids], device=device), Tokens.arange(1, len(ids), device=device)

@@ -13,13 +13,13 @@ from qkv.data.batch import BatchSource, pad
 from qkv.data.files import Pair
 from qkv.data.packing import PackedSource, PackingConfig
 from qkv.data.windows import StridedWindows, WindowConfig, Windows
-from qkv.decoding import Chooser, Sample, generate
+from qkv.decoding import Chooser, Forbidden, Sample, generate
 from qkv.errors import UserError
 from qkv.nn import Tokens
 from qkv.tasks.metrics import language_model_scores
 from qkv.tasks.task import Prediction, Split, System
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig, learn
-from qkv.text import BOS
+from qkv.text import BOS, EOS
 from qkv.training.losses import TokenCrossEntropy
 
 
@@ -66,8 +66,10 @@ class LanguageModel:
         """Random windows or packed documents to train on; every token once to measure on, `limit` rows at most."""
         documents = tokenizers.target.encode_batch(rows)
         if self.packing is not None:
+            if (tokenizers.bos, tokenizers.eos) != (BOS, EOS):
+                raise UserError("task: packing needs a tokenizer that qkv trained; use windows with this one")
             return PackedSource(documents[:limit] if seed is None else documents, self.packing, seed)
-        stream = [token for document in documents for token in (BOS, *document)]
+        stream = [token for document in documents for token in (tokenizers.bos, *document)]
         if seed is not None:
             return Windows(stream, self.windows, seed)
         return StridedWindows(stream[: limit and limit * self.windows.length + 1], self.windows)
@@ -91,7 +93,7 @@ class LanguageModel:
                 raise UserError(f"text {number} has {len(ids)} tokens, and the model reads {bound - 1}; shorten it")
         predictions = []
         for number, (text, ids) in enumerate(zip(texts, prompts, strict=True)):
-            start = [BOS] if self.packing is not None or not ids else []
+            start = [system.tokenizers.bos] if self.packing is not None or not ids else []
             endings = self._continue(system, [*start, *ids], chooser, max_new or self.max_new, first + number)
             written = tokenizer.decode_batch([[*ids, *ending] for ending, _, _ in endings])
             predictions.append(Prediction(text, written, [e[1] for e in endings], [e[2] for e in endings]))
@@ -114,6 +116,8 @@ class LanguageModel:
                 Tokens.arange(1, len(seen), device=device),
                 chooser=replace(chooser, seed=chooser.seed + part) if isinstance(chooser, Sample) else chooser,
                 max_new=max_new - len(written),
+                eos=system.tokenizers.eos,
+                constraints=(Forbidden(system.tokenizers.unwritten),),
                 rows=[row],
             )[0]
             if chooser.n_best > 1:

@@ -90,7 +90,7 @@ def from_data(data: Any, where: str = "") -> Recipe:
         del body["data"]
     try:
         recipe = parse(Recipe, body)
-        _agree(recipe)
+        agree(recipe)
     except UserError as error:
         raise UserError(f"{where}{error}") from error
     return recipe
@@ -105,8 +105,8 @@ def _files(data: Any, task: Any) -> Any:
     return {entry: {key: value for key, value in data.items() if key not in ("cmudict", "multi30k", "tinyshakespeare")}}
 
 
-def _agree(recipe: Recipe) -> None:
-    """Refuse parts that do not fit together."""
+def agree(recipe: Recipe) -> None:
+    """Raise UserError where parts do not fit together."""
     config, task = recipe.model_config, recipe.task
     if shape_of(config) != task.shape:
         raise UserError(f"model: this task needs shape {task.shape}, and the model is {shape_of(config)}")
@@ -129,7 +129,7 @@ def _agree(recipe: Recipe) -> None:
 def read_yaml(path: Path) -> Any:
     """The data in a YAML file. Raises UserError for one that cannot be read or is no YAML."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _unshared(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the name and the rights") from error
     except UnicodeDecodeError as error:
@@ -138,6 +138,13 @@ def read_yaml(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)}); mend it") from error
+
+
+def _unshared(data: Any) -> Any:
+    """A copy in which what YAML's `*alias` repeats is repeated: an override then changes one place only."""
+    if isinstance(data, dict):
+        return {key: _unshared(value) for key, value in data.items()}
+    return [_unshared(value) for value in data] if isinstance(data, list) else data
 
 
 def names() -> list[str]:
@@ -166,7 +173,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def with_decoding(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """The recipe with other decoding: `beam.width=8`, `sample.temperature=0.7` or `decoding=greedy`, on top of its own."""
+    """The recipe with other decoding, on top of its own: `beam.width=8`, `sample.top_k=9` or `decoding=greedy`."""
     if not overrides:
         return recipe
     own = plain(recipe.decoding, Chooser)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qkv import text
 from qkv.errors import UserError
-from qkv.text import BPE, ByteBPE, Characters, Tokenizer, Unigram, WordPiece, Words
+from qkv.text import BOS, BPE, EOS, ByteBPE, Characters, Tokenizer, Unigram, WordPiece, Words
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,27 @@ class Tokenizers:
     @property
     def shared(self) -> bool:
         return self.source is self.target
+
+    @property
+    def bos(self) -> int:
+        """What the decoder reads first: <bos>, or what a foreign tokenizer has in its place."""
+        return next(i for i in (self.target.bos_id, self.target.eos_id, BOS) if i is not None)
+
+    @property
+    def eos(self) -> int:
+        """What ends the decoder's text."""
+        return EOS if self.target.eos_id is None else self.target.eos_id
+
+    @property
+    def unwritten(self) -> tuple[int, ...]:
+        """Ids that no answer holds: <pad>, <bos> and <unk> stand for no text."""
+        ids = (self.target.pad_id, self.target.bos_id, self.target.unk_id)
+        return tuple({i for i in ids if i is not None and i != self.eos})
+
+    @property
+    def source_eos(self) -> int:
+        """What ends the encoder's text."""
+        return self.eos if self.source is None or self.source.eos_id is None else self.source.eos_id
 
     def save(self, folder: Path) -> None:
         """Write folder/{source,target}.json; shared ones are two equal files."""

@@ -17,9 +17,9 @@ from qkv.models import Transformer
 from qkv.runtime import choose_device, seed_everything, set_threads
 from qkv.tasks import model as models
 from qkv.tasks.card import write_card
-from qkv.tasks.folder import TOKENIZERS, open_run
+from qkv.tasks.folder import TOKENIZERS, Run
 from qkv.tasks.model import parameters, written
-from qkv.tasks.recipe import Recipe
+from qkv.tasks.recipe import Recipe, agree
 from qkv.tasks.task import System, spaced
 from qkv.tasks.tokenizers import Tokenizers
 from qkv.training import distributed, run
@@ -31,16 +31,17 @@ from qkv.training.session import Evaluate, FitResult
 Say = Callable[[str], None]
 
 
-def train(recipe: Recipe, out: Path, fresh: bool = False, say: Say = print) -> FitResult:
+def train(recipe: Recipe, out: Path, fresh: bool = False, say: Say = print, start: Run | None = None) -> FitResult:
     """Train a recipe in the folder `out`, go on with an interrupted run there, or report a finished one.
 
-    fresh: delete an earlier run in `out` first. say: where sentences for the human go.
+    fresh: delete an earlier run in `out` first. say: where sentences for the human go. start: a run to fine-tune, which
+    brings its model and tokenizers, whatever the recipe says about these.
     Raises UserError for bad data or settings, for an `out` that holds a run of another config or cannot be written, and
     Interrupted when a signal stopped it; the same call resumes.
     """
-    start = open_run(recipe.init) if recipe.init else None
     if start is not None:
         recipe = replace(recipe, model=written(start.recipe.model_config), tokenizers=start.recipe.tokenizers)
+        agree(recipe)
     device = distributed.local_device(choose_device(recipe.training.device))
     set_threads(recipe.training.threads)
     world = distributed.start(device)

@@ -9,21 +9,40 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from qkv.data import files
+from qkv.data.batch import Batch, Ids
 from qkv.data.buckets import BucketConfig
 from qkv.data.cmudict import without_stress
 from qkv.data.files import Pair
-from qkv.data.pairs import EvalSource, PairSource
-from qkv.decoding import Chooser, Hypothesis, generate
+from qkv.data.pairs import PairSource
+from qkv.decoding import Chooser, Forbidden, Hypothesis, generate
 from qkv.errors import UserError
 from qkv.models import EncoderDecoder
 from qkv.nn import Tokens
 from qkv.tasks.metrics import exact_match, pronunciation_errors, translation_scores
 from qkv.tasks.task import Prediction, Split, System, spaced
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig, learn
-from qkv.text import BOS
 from qkv.training.losses import TokenCrossEntropy
 
 CELLS = 8192  # source tokens times hypotheses that are decoded side by side
+
+
+class Examples(PairSource):
+    """Pairs of ids, batched, with the begin and end tokens that the tokenizers have: foreign ones have their own."""
+
+    def __init__(
+        self, examples: Sequence[tuple[Ids, Ids]], config: BucketConfig, seed: int | None, tokenizers: Tokenizers
+    ):
+        super().__init__(examples, config, seed)
+        self.tokenizers = tokenizers
+
+    def load(self, indices: list[int]) -> Batch:
+        batch, own = super().load(indices), self.tokenizers
+        assert batch.source_ids is not None and batch.source_tokens is not None
+        rows = torch.arange(len(indices))
+        batch.ids[:, 0] = own.bos
+        batch.targets[rows, batch.tokens.valid.sum(1) - 1] = own.eos
+        batch.source_ids[rows, batch.source_tokens.valid.sum(1) - 1] = own.source_eos
+        return batch
 
 
 @dataclass(frozen=True)
@@ -66,7 +85,7 @@ class Translate:
 
     def batches(
         self, rows: Sequence[Pair], tokenizers: Tokenizers, seed: int | None = None, limit: int | None = None
-    ) -> PairSource:
+    ) -> Examples:
         """Every reference is an example of its own in training; the dev loss counts the first of each row."""
         assert tokenizers.source is not None
         if seed is None:
@@ -75,8 +94,7 @@ class Translate:
             texts = list(files.examples(rows))
         sources = tokenizers.source.encode_batch([source for source, _ in texts])
         targets = tokenizers.target.encode_batch([target for _, target in texts])
-        examples = list(zip(sources, targets, strict=True))
-        return EvalSource(examples, self.batch) if seed is None else PairSource(examples, self.batch, seed)
+        return Examples(list(zip(sources, targets, strict=True)), self.batch, seed, tokenizers)
 
     def loss(self, training: bool) -> TokenCrossEntropy:
         """Cross-entropy of the tokens that are written, smoothed in training."""
@@ -95,7 +113,7 @@ class Translate:
         if not sources:
             return []
         cells = max(CELLS // chooser.width, max(map(len, sources)) + 2)
-        batches = EvalSource([(ids, []) for ids in sources], BucketConfig(tokens=cells))
+        batches = Examples([(ids, []) for ids in sources], BucketConfig(tokens=cells), None, system.tokenizers)
         found: dict[int, list[Hypothesis]] = {}
         for rows in batches.plan(0):
             hypotheses = self._decode(system, batches, rows, chooser, max_new, first)
@@ -108,7 +126,7 @@ class Translate:
 
     @torch.inference_mode()
     def _decode(
-        self, system: System, source: EvalSource, rows: list[int], chooser: Chooser, max_new: int | None, first: int
+        self, system: System, source: Examples, rows: list[int], chooser: Chooser, max_new: int | None, first: int
     ) -> list[list[Hypothesis]]:
         model, batch = system.model, source.load(rows).to(system.device)
         assert isinstance(model, EncoderDecoder)
@@ -116,7 +134,7 @@ class Translate:
         memory = model.encode(batch.source_ids, batch.source_tokens)
         lengths = batch.source_tokens.valid.sum(1)
         limit = (self.growth * lengths).long() + 10 if max_new is None else torch.full_like(lengths, max_new)
-        prompt = torch.full((len(rows), 1), BOS, device=system.device)
+        prompt = torch.full((len(rows), 1), system.tokenizers.bos, device=system.device)
         tokens = Tokens.arange(len(rows), 1, device=system.device)
         return generate(
             model,  # type: ignore[arg-type]
@@ -125,6 +143,8 @@ class Translate:
             memory=memory,
             chooser=chooser,
             max_new=limit,
+            eos=system.tokenizers.eos,
+            constraints=(Forbidden(system.tokenizers.unwritten),),
             rows=[first + row for row in rows],
         )
 
