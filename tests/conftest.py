@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 torch.set_num_threads(1)
 settings.register_profile("qkv", deadline=None, derandomize=True)
-settings.load_profile("qkv")
+# For planted bugs: that a test fails is all they ask, so the failing example need not become a small one.
+settings.register_profile("planted", settings.get_profile("qkv"), phases=[Phase.explicit, Phase.generate])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "qkv"))
 
 
 @pytest.fixture(autouse=True)

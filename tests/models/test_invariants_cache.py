@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from qkv.nn import Cache, Causal, Explicit, GlobalTokens, Prefix, SameDocument, Tokens, Window
-from tests.models.zoo import E, GRID, H, L, both, decoder, pad, words
+from tests.models.zoo import GRID, E, H, L, both, decoder, pad, words
 from tests.nn.grid import close, label
 
 grid = pytest.mark.parametrize("row", GRID, ids=label)

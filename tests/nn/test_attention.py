@@ -6,7 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from qkv.nn import Attention, AttentionConfig, Cache, Causal, Full, GroupedQuery, MultiHead, RMSNorm, Rotary, Tokens, View
+from qkv.nn import (
+    Attention,
+    AttentionConfig,
+    Cache,
+    Causal,
+    Full,
+    GroupedQuery,
+    MultiHead,
+    RMSNorm,
+    Rotary,
+    Tokens,
+    View,
+)
 from qkv.nn.positions import PositionShape
 from tests.nn.grid import close
 

@@ -80,7 +80,9 @@ def tokens_of(length: int, names: tuple[str, ...]) -> st.SearchStrategy[Tokens]:
 
 FIELDS = st.lists(st.sampled_from(["doc", "prefix", "global"]), unique=True).map(tuple)
 PAIRS = st.tuples(FIELDS, FIELDS).flatmap(lambda names: st.tuples(tokens_of(T, names[0]), tokens_of(S, names[1])))
-TABLES = st.integers(0, 99).map(lambda seed: torch.rand(B, 1, T, S, generator=torch.Generator().manual_seed(seed)) < 0.5)
+TABLES = st.integers(0, 99).map(
+    lambda seed: torch.rand(B, 1, T, S, generator=torch.Generator().manual_seed(seed)) < 0.5
+)
 BOUNDS = st.none() | st.integers(0, 3)
 LEAVES = (
     st.sampled_from([Full(), Causal(), Prefix(), SameDocument(), GlobalTokens()])
@@ -89,9 +91,11 @@ LEAVES = (
 )
 EXPRESSIONS = st.recursive(
     LEAVES,
-    lambda inner: st.tuples(inner, inner).map(lambda ab: ab[0] & ab[1])
-    | st.tuples(inner, inner).map(lambda ab: ab[0] | ab[1])
-    | inner.map(lambda a: ~a),
+    lambda inner: (
+        st.tuples(inner, inner).map(lambda ab: ab[0] & ab[1])
+        | st.tuples(inner, inner).map(lambda ab: ab[0] | ab[1])
+        | inner.map(lambda a: ~a)
+    ),
     max_leaves=6,
 )
 
@@ -145,7 +149,9 @@ POSITIONS = st.sampled_from(
         Tokens(torch.tensor([[-1], [2]])),
     ]
 )
-USUAL = st.sampled_from([*masks(B, T, 1).values(), ~~Causal(), Causal() & Full(), Causal() & SameDocument() & ~Prefix()])
+USUAL = st.sampled_from(
+    [*masks(B, T, 1).values(), ~~Causal(), Causal() & Full(), Causal() & SameDocument() & ~Prefix()]
+)
 
 
 @settings(max_examples=150)

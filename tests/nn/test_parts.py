@@ -84,10 +84,9 @@ def test_feed_forward_is_its_equation(activation, gated):
     network = FeedForward(10, activation, gated).build(E).double()
     x, phi = torch.randn(2, 3, E, dtype=torch.float64), ACTIVATIONS[activation]
     first, shift = network.up.weight, network.up.bias
+    hidden = phi(x @ first[:10].T + shift[:10])
     if gated:
-        hidden = phi(x @ first[:10].T + shift[:10]) * (x @ first[10:].T + shift[10:])
-    else:
-        hidden = phi(x @ first.T + shift)
+        hidden = hidden * (x @ first[10:].T + shift[10:])
     close(network(x), hidden @ network.down.weight.T + network.down.bias)
 
 
@@ -160,7 +159,10 @@ def test_only_unbounded_streams_need_a_final_norm():
         (lambda: FeedForward(dropout=-0.1), "rate from 0"),
         (lambda: AttentionConfig(dropout=2.0), "rate from 0"),
         (lambda: AttentionConfig(MultiHead(0)), "at least one head"),
-        (lambda: AttentionConfig(MultiHead(3)).width(8), "d_model 8 does not divide into 3 heads: set attention.d_head"),
+        (
+            lambda: AttentionConfig(MultiHead(3)).width(8),
+            "d_model 8 does not divide into 3 heads: set attention.d_head",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, sentence):

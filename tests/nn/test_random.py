@@ -14,8 +14,8 @@ from qkv.nn import (
     BlockConfig,
     FeedForward,
     GroupedQuery,
-    Normal,
     NoPosition,
+    Normal,
     Xavier,
 )
 from qkv.nn.dropout import dropout, dropout_add, keep_mask
@@ -112,7 +112,14 @@ def spread(weight: torch.Tensor) -> float:
 def test_xavier_has_the_variance_of_each_matrix_and_not_of_the_fused_product(gated):
     layer = block(gated)
     Xavier(gain=0.5).apply(layer)
-    sizes = {"query": (E, H * D), "key": (E, G * D), "value": (E, G * D), "out": (H * D, E), "up": (E, F), "down": (F, E)}
+    sizes = {
+        "query": (E, H * D),
+        "key": (E, G * D),
+        "value": (E, G * D),
+        "out": (H * D, E),
+        "up": (E, F),
+        "down": (F, E),
+    }
     q, k, v = layer.attention.query_key_value.weight.split([H * D, G * D, G * D])
     cross_k, cross_v = layer.cross.key_value.weight.chunk(2)
     found = [("query", q), ("key", k), ("value", v), ("query", layer.cross.query.weight), ("key", cross_k)]
