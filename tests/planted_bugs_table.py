@@ -155,6 +155,7 @@ BUGS = [
         SHARING),
     Bug("model: a further mask replaces the stack's", _S, "own if mask is None else own & mask",
         "own if mask is None else mask", MODELS),
+    Bug("model: a missing memory is ignored", _S, "if self.cross != (memory is not None):", "if False:", MODELS),
     Bug("model: source padding is read", _S, "View(Full(), tokens, memory.tokens)",
         "View(Full(), tokens, Tokens(memory.tokens.pos.clamp_min(0)))", MODELS),
     Bug("model: memory keeps tokens of dropped rows", _S, "self.tokens.select(rows))", "self.tokens[: len(rows)])",

@@ -58,6 +58,14 @@ def test_every_target_token_reads_every_source_token_but_padding(row):
         assert gradient.ne(0).any(-1).equal(source_tokens.valid)
 
 
+def test_a_memory_is_neither_forgotten_nor_ignored():
+    ids, tokens = words(2, 4), Tokens.arange(2, 4)
+    memory = encoder(GRID[0]).encode(ids, tokens)
+    for built, given in ((both(GRID[0]), None), (decoder(GRID[0]), memory)):
+        with pytest.raises(ValueError, match="needs its memory, and no other stack takes one"):
+            built.decode(ids, tokens, given)
+
+
 def test_a_further_mask_is_joined_to_the_stacks_own():
     built, ids, tokens = decoder(GRID[0]), words(2, 6), Tokens.arange(2, 6)
     close(built.decode(ids, tokens, mask=Full()), built(ids, tokens))

@@ -77,7 +77,7 @@ class Stack(nn.Module):
 
     def __init__(self, config: StackConfig, cross: bool = False, n_source_layers: int = 0):
         super().__init__()
-        self.config = config
+        self.config, self.cross = config, cross
         d_head = config.block.attention.width(config.d_model)
         width = config.embedding.rank or config.d_model
         self.position = config.position.build(PositionShape(width, config.block.attention.heads.n, d_head))
@@ -114,7 +114,11 @@ class Stack(nn.Module):
         cache: Cache | None = None,
         mask: Mask | None = None,
     ) -> Tensor:
-        """ids [B,T] -> [B,T,E]; `mask` is ANDed to the stack's own. With a cache, ids are the new tokens only."""
+        """ids [B,T] -> [B,T,E]; `mask` is ANDed to the stack's own. With a cache, ids are the new tokens only.
+
+        Raises ValueError if a memory is missing where the blocks read one, or given where they do not."""
+        if self.cross != (memory is not None):
+            raise ValueError("a decoder that reads an encoder needs its memory, and no other stack takes one")
         keys = tokens if cache is None else cache.extend(tokens)
         own = self.config.mask or Full()
         seen = own if mask is None else own & mask
@@ -137,7 +141,9 @@ class Head(nn.Module):
         d_model = stack.config.d_model
         width = table.shape[1] if tied else d_model
         self.scale = scale
-        self.weight = table if tied else nn.Parameter(nn.init.normal_(table.new_empty(len(table), d_model), std=d_model**-0.5))
+        self.weight = table if tied else nn.Parameter(table.new_empty(len(table), d_model))
+        if not tied:
+            nn.init.normal_(self.weight, std=d_model**-0.5)
         self.bias = nn.Parameter(table.new_zeros(len(table))) if bias else None
         self.dense = nn.Linear(d_model, width) if transform or width != d_model else None
         self.activation = ACTIVATIONS[transform] if transform else None

@@ -58,7 +58,7 @@ class DecoderOnly(nn.Module):
         mask: Mask | None = None,
     ) -> Tensor:
         """ids [B,T] -> hidden states [B,T,E]; with a cache, ids are the new tokens only."""
-        return self.decoder(ids, tokens, cache=cache, mask=mask)
+        return self.decoder(ids, tokens, memory, cache, mask)
 
     def forward(self, ids: Tensor, tokens: Tokens) -> Tensor:
         """ids [B,T] -> hidden states [B,T,E]; `self.head` turns them into logits."""
