@@ -186,7 +186,7 @@ def marian(
     activation: Activation = "silu",
     dropout: float = 0.1,
 ) -> EncoderDecoderConfig:
-    """Junczys-Dowmunt et al. 2018: the first Transformer with sinusoids in halves, shared tables and a bias per word."""
+    """Junczys-Dowmunt et al. 2018: the first Transformer, with sinusoids in halves and a bias per word."""
     stack = StackConfig(
         d_model=d_model,
         n_layers=n_layers,

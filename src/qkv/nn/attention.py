@@ -131,7 +131,9 @@ class Attention(nn.Module):
             k, v = cache.append(layer, (k, v))
         return q, k, v
 
-    def _across(self, x: Tensor, memory: Tensor | None, cache: Cache | None, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _across(
+        self, x: Tensor, memory: Tensor | None, cache: Cache | None, layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         q = self.split(self.query(x))
 
         def make() -> tuple[Tensor, Tensor]:

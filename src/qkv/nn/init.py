@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from .attention import Attention
-from .block import Block
 from .feedforward import PositionWise
 
 
@@ -81,7 +80,7 @@ class Normal:
 InitConfig = Xavier | Normal
 
 
-def shrink_branches(block: Block, beta: float) -> None:
+def shrink_branches(block: nn.Module, beta: float) -> None:
     """Multiply the initial values, outputs and feed-forward matrices by β (Wang et al. 2022)."""
     for part in block.modules():
         if isinstance(part, Attention):

@@ -36,7 +36,7 @@ class BatchNormalization(nn.BatchNorm1d):
     A token's output depends on its batch, so gradients accumulated over micro-batches are not those of one batch.
     """
 
-    def forward(self, x: Tensor, tokens: Tokens | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, tokens: Tokens | None = None) -> Tensor:
         if tokens is None or not tokens.padded:
             return super().forward(x.flatten(0, -2)).view_as(x)
         out = torch.zeros_like(x)

@@ -1,7 +1,7 @@
 """How attention learns where a token is: the table of positions.
 
 Each entry builds a module with three hooks, of which it uses the ones it needs:
-embed(x, tokens) is added to the embeddings, rotate(x, tokens) turns queries and keys, bias(q, k) is added to the scores.
+embed(x, tokens) adds to the embeddings, rotate(x, tokens) turns queries and keys, bias(q, k) is added to the scores.
 All are functions of `tokens.pos`, never of a column's index.
 """
 
@@ -109,7 +109,7 @@ class RotaryPosition(Position):
     def __init__(self, config: Rotary, shape: PositionShape):
         super().__init__()
         if shape.d_head % 2:
-            raise ValueError(f"rotary positions turn pairs of components, so the head width {shape.d_head} must be even")
+            raise ValueError(f"rotary positions turn pairs of components: the head width {shape.d_head} must be even")
         self.config = config
 
     def _turn(self, tokens: Tokens, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
