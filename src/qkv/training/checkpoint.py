@@ -72,6 +72,7 @@ def steps(root: Path) -> list[Path]:
 
 
 def step_of(folder: Path) -> int:
+    """The step that a checkpoint folder was written at."""
     return int(folder.name[5:])
 
 

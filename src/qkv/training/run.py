@@ -32,6 +32,8 @@ FOLDERS = ("checkpoints", "tensorboard", "tokenizers")
 
 
 class Status(enum.Enum):
+    """What a run folder held when it was opened."""
+
     NEW = "new"
     RESUMED = "resumed"
     FINISHED = "finished"
