@@ -38,6 +38,7 @@ HEAD: Names = {
 
 
 def read(s: Settings, tensors: Container[str]) -> EncoderOnlyConfig:
+    """config.json and the names of the tensors -> our config."""
     check_encoder(s)
     s.only("inner_group_num", 1)
     config = albert(
@@ -67,6 +68,7 @@ def read(s: Settings, tensors: Container[str]) -> EncoderOnlyConfig:
 
 
 def write(config: EncoderOnlyConfig) -> dict[str, Any]:
+    """Our config -> the entries of config.json that it decides."""
     stack = config.stack
     return {
         "architectures": ["AlbertForMaskedLM" if config.head.transform else "AlbertModel"],
@@ -78,6 +80,7 @@ def write(config: EncoderOnlyConfig) -> dict[str, Any]:
 
 
 def aliases(s: Settings) -> Mapping[str, tuple[str, ...]]:
+    """Further names under which files hold the same tensor."""
     return {
         "albert.embeddings.word_embeddings.weight": ("predictions.decoder.weight",),
         "predictions.bias": ("predictions.decoder.bias",),

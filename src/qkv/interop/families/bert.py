@@ -55,6 +55,7 @@ def dropouts(s: Settings, default: float) -> dict[str, float]:
 
 
 def read(s: Settings, tensors: Container[str]) -> EncoderOnlyConfig:
+    """config.json and the names of the tensors -> our config."""
     check_encoder(s)
     config = bert(
         vocab_size=s.size("vocab_size"),
@@ -93,10 +94,12 @@ def shared_settings(config: EncoderOnlyConfig) -> dict[str, Any]:
 
 
 def write(config: EncoderOnlyConfig) -> dict[str, Any]:
+    """Our config -> the entries of config.json that it decides."""
     return {"architectures": ["BertForMaskedLM" if config.head.transform else "BertModel"], **shared_settings(config)}
 
 
 def aliases(s: Settings) -> Mapping[str, tuple[str, ...]]:
+    """Further names under which files hold the same tensor."""
     return {
         "bert.embeddings.word_embeddings.weight": ("cls.predictions.decoder.weight",),
         "cls.predictions.bias": ("cls.predictions.decoder.bias",),

@@ -27,6 +27,7 @@ MATRICES = ("attention.query_key_value", "attention.out", "feedforward.up", "fee
 
 
 def read(s: Settings, tensors: Container[str]) -> DecoderOnlyConfig:
+    """config.json and the names of the tensors -> our config."""
     s.only("scale_attn_by_inverse_layer_idx", False)
     s.only("add_cross_attention", False)
     d_model = s.size("n_embd")
@@ -54,6 +55,7 @@ def read(s: Settings, tensors: Container[str]) -> DecoderOnlyConfig:
 
 
 def write(config: DecoderOnlyConfig) -> dict[str, Any]:
+    """Our config -> the entries of config.json that it decides."""
     stack = config.stack
     attention, ff, position, norm = stack.block.attention, stack.block.feedforward, stack.position, stack.block.norm
     return {
@@ -75,6 +77,7 @@ def write(config: DecoderOnlyConfig) -> dict[str, Any]:
 
 
 def aliases(s: Settings) -> Mapping[str, tuple[str, ...]]:
+    """Further names under which files hold the same tensor."""
     return {"transformer.wte.weight": ("lm_head.weight",)} if s.flag("tie_word_embeddings", True) else {}
 
 

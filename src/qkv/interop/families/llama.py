@@ -42,6 +42,7 @@ def rotary_theta(s: Settings) -> float:
 
 
 def read(s: Settings, tensors: Container[str]) -> DecoderOnlyConfig:
+    """config.json and the names of the tensors -> our config."""
     n_heads, d_model = s.size("num_attention_heads"), s.size("hidden_size")
     bias = s.flag("attention_bias", False)
     config = llama(
@@ -69,6 +70,7 @@ def read(s: Settings, tensors: Container[str]) -> DecoderOnlyConfig:
 
 
 def write(config: DecoderOnlyConfig) -> dict[str, Any]:
+    """Our config -> the entries of config.json that it decides."""
     stack = config.stack
     attention, ff, position, norm = stack.block.attention, stack.block.feedforward, stack.position, stack.block.norm
     theta = position.theta if isinstance(position, Rotary) else 0.0
@@ -93,6 +95,7 @@ def write(config: DecoderOnlyConfig) -> dict[str, Any]:
 
 
 def aliases(s: Settings) -> Mapping[str, tuple[str, ...]]:
+    """Further names under which files hold the same tensor."""
     return {"model.embed_tokens.weight": ("lm_head.weight",)} if s.flag("tie_word_embeddings", False) else {}
 
 

@@ -25,6 +25,7 @@ def _stack(side: str) -> dict[str, str | tuple[str, ...]]:
 
 
 def names(config: EncoderDecoderConfig) -> Names:
+    """Our modules -> theirs."""
     layer, shared = "model.decoder.layers.{}", config.shared_embedding
     return {
         **_stack("encoder"),
@@ -60,6 +61,7 @@ def _side(s: Settings, side: str) -> dict[str, Any]:
 
 
 def read(s: Settings, tensors: Container[str]) -> EncoderDecoderConfig:
+    """config.json and the names of the tensors -> our config."""
     for key in ("normalize_before", "normalize_embedding", "add_final_layer_norm"):
         s.only(key, False)
     s.only("static_position_embeddings", True)
@@ -72,6 +74,7 @@ def read(s: Settings, tensors: Container[str]) -> EncoderDecoderConfig:
 
 
 def write(config: EncoderDecoderConfig) -> dict[str, Any]:
+    """Our config -> the entries of config.json that it decides."""
     written: dict[str, Any] = {
         "architectures": ["MarianMTModel"],
         "is_encoder_decoder": True,
@@ -96,6 +99,7 @@ def write(config: EncoderDecoderConfig) -> dict[str, Any]:
 
 
 def aliases(s: Settings) -> Mapping[str, tuple[str, ...]]:
+    """Further names under which files hold the same tensor."""
     tables = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight")
     head = ("lm_head.weight",) if s.flag("tie_word_embeddings", True) else ()
     if s.flag("share_encoder_decoder_embeddings", True):

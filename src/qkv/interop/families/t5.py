@@ -38,6 +38,7 @@ def _stack(side: str, feedforward: int, gated: bool) -> dict[str, str | tuple[st
 
 
 def names(config: EncoderDecoderConfig) -> Names:
+    """Our modules -> theirs."""
     ff = config.decoder.block.feedforward
     gated = isinstance(ff, FeedForward) and ff.gated
     q, k, v, o = _attention("decoder", 1, "EncDecAttention")
@@ -65,6 +66,7 @@ def _activation(s: Settings) -> tuple[Activation, bool]:
 
 
 def read(s: Settings, tensors: Container[str]) -> EncoderDecoderConfig:
+    """config.json and the names of the tensors -> our config."""
     d_model, n_layers = s.size("d_model"), s.size("num_layers")
     activation, gated = _activation(s)
     config = t5(
@@ -91,6 +93,7 @@ def read(s: Settings, tensors: Container[str]) -> EncoderDecoderConfig:
 
 
 def write(config: EncoderDecoderConfig) -> dict[str, Any]:
+    """Our config -> the entries of config.json that it decides."""
     encoder = config.encoder
     attention, ff, position, norm = (
         encoder.block.attention, encoder.block.feedforward, encoder.position, encoder.block.norm
@@ -119,6 +122,7 @@ def write(config: EncoderDecoderConfig) -> dict[str, Any]:
 
 
 def aliases(s: Settings) -> Mapping[str, tuple[str, ...]]:
+    """Further names under which files hold the same tensor."""
     return {"shared.weight": ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")}
 
 
