@@ -31,11 +31,11 @@ RECIPE = {
         "decoder": STACK,
     },
     "training": {
-        "max_steps": 400,
+        "max_steps": 300,
         "learning_rate": 5e-3,
         "schedule": {"linear": {"warmup": 20}},
-        "eval_every": 200,
-        "checkpoint_every": 200,
+        "eval_every": 150,
+        "checkpoint_every": 150,
         "tensorboard": False,
     },
 }

@@ -45,8 +45,9 @@ def test_the_terminal_shows_all_sites_of_a_translation(run: Path, invoke: Invoke
     assert result.exit_code == 0, result.output
     for title in ("Encoder self-attention", "Cross-attention", "Decoder self-attention"):
         assert title in result.stdout
-    # A row of a self-attention over a b c <eos>: four hundredths that sum to 100, rounding aside.
-    row = next(line for line in result.stdout.splitlines() if line.strip().startswith("a "))
+    # Title, column labels, then the row of "a": four hundredths that sum to 100, rounding aside.
+    _, columns, row, *_ = result.stdout.splitlines()
+    assert columns.split() == ["a", "b", "c", "<eos>"] and row.split()[0] == "a"
     numbers = [int(n) if n.isdigit() else 0 for n in row.split()[1:]]
     assert len(numbers) == 4 and abs(sum(numbers) - 100) <= 2
 
