@@ -49,8 +49,6 @@ class Goal:
         return "met" if met else "**missed**"
 
 
-
-
 def _speech(word: float, phoneme: float) -> tuple[Goal, ...]:
     return (
         Goal("word_error", "word error", word, percent=True),
@@ -142,8 +140,12 @@ def write(records: dict[str, Any]) -> None:
     head, rest = text.split(start)
     tail = rest.split(end)[1]
     machine = records["machine"]
-    facts = f"{machine['processor']['model']}, {machine['cores']} cores ({', '.join(machine['processor']['instructions'])})"
-    body = "\n".join([f"Measured on {facts}; torch {machine['torch']}, Python {machine['python']}.", "", *table(records)])
+    facts = (
+        f"{machine['processor']['model']}, {machine['cores']} cores ({', '.join(machine['processor']['instructions'])})"
+    )
+    body = "\n".join(
+        [f"Measured on {facts}; torch {machine['torch']}, Python {machine['python']}.", "", *table(records)]
+    )
     REPORT.write_text(f"{head}{start}\n{body}\n\n{end}{tail}", encoding="utf-8")
 
 
@@ -165,9 +167,7 @@ def main() -> None:
             record["full"] = measured(recipe, runs / recipe / "full", [])
             write(records)
         if chosen.part in ("tenth", "all"):
-            record["tenth"] = [
-                measured(recipe, runs / recipe / f"tenth-{seed}", tenth(recipe, seed)) for seed in SEEDS
-            ]
+            record["tenth"] = [measured(recipe, runs / recipe / f"tenth-{seed}", tenth(recipe, seed)) for seed in SEEDS]
             write(records)
 
 

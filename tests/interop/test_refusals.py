@@ -108,7 +108,7 @@ OPTIONS = [
 def test_options_that_change_the_sums(case: str, option: dict[str, Any]) -> None:
     """What we do not implement is refused by name, never ignored."""
     hf = hf_model(case)
-    (key, value), = option.items()
+    ((key, value),) = option.items()
     named = value.get("type", value.get("rope_type")) if isinstance(value, dict) else value
     with pytest.raises(UserError, match=f"{key}.* is {named!r}"):
         from_state_dict({**hf.config.to_dict(), **option}, hf.state_dict())

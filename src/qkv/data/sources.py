@@ -1,10 +1,10 @@
 """Named public datasets: which files they are, where they are looked for, and how they are downloaded and checked.
 
 A file is looked for in `$QKV_DATA/NAME/FILE`, then in the cache (`$QKV_CACHE` or ~/.cache/qkv), plain or with `.gz`
-appended, then in the installed package that carries it, if one does. What is in none of them is downloaded into the cache,
-and where that fails the error says what to do; `qkv data get NAME` (`get` below) downloads a whole dataset beforehand, from
-a mirror if need be. A downloaded file is pinned by the SHA-256 of its *uncompressed* content and checked wherever it
-was found, so a figure always belongs to one text, however that was compressed.
+appended, then in the installed package that carries it, if one does. What is in none of them is downloaded into the
+cache, and where that fails the error says what to do; `qkv data get NAME` (`get` below) downloads a whole dataset
+beforehand, from a mirror if need be. A downloaded file is pinned by the SHA-256 of its *uncompressed* content and
+checked wherever it was found, so a figure always belongs to one text, however that was compressed.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _packaged(package: str, file: str) -> Path | None:
 
 
 def locate(name: str, file: str) -> Path:
-    """Where a file of a dataset lies, downloaded if need be. Raises UserError that says what to do when it cannot be."""
+    """Where a file of a dataset lies, downloaded if need be. Raises UserError that says what to do if it cannot."""
     path, source = find(name, file), named(name)
     if path:
         return path

@@ -90,9 +90,7 @@ class Sample:
 
     def __call__(self, scores: Tensor, state: State) -> Choice:
         mass = self.truncated(scores / self.temperature).cumsum(-1)
-        draws = [
-            [uniform(self.seed, row, sample, state.step) for sample in range(self.n)] for row in state.rows
-        ]
+        draws = [[uniform(self.seed, row, sample, state.step) for sample in range(self.n)] for row in state.rows]
         target = torch.tensor(draws, dtype=mass.dtype, device=mass.device).unsqueeze(2) * mass[..., -1:]
         tokens = torch.searchsorted(mass, target, right=True).clamp_max(scores.shape[-1] - 1)
         return tokens.squeeze(2), None, state.logp + scores.gather(2, tokens).squeeze(2)

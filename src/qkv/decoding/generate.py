@@ -124,9 +124,7 @@ class Session:
     [B,W,S] says which of them belong to each hypothesis. Choosing parents permutes this table; no key moves.
     """
 
-    def __init__(
-        self, model: Decodes, ids: Tensor, tokens: Tokens, memory: Memory | None, width: int, longest: int
-    ):
+    def __init__(self, model: Decodes, ids: Tensor, tokens: Tokens, memory: Memory | None, width: int, longest: int):
         self.model, self.memory, self.width = model, memory, width
         self.ids, self.tokens = ids, tokens
         self.cache = Cache(min(tokens.shape[1] + width * longest, 4096))

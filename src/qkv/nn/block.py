@@ -118,12 +118,10 @@ class Residual(nn.Module):
 class Block(nn.Module):
     """One layer. Each arrow passes through a `Residual`:
 
-        x ─► self-attention ─► cross-attention (decoders with a memory) ─► feed-forward ─► x
+    x ─► self-attention ─► cross-attention (decoders with a memory) ─► feed-forward ─► x
     """
 
-    def __init__(
-        self, config: BlockConfig, d_model: int, position: Position, cross: bool = False, alpha: float = 1.0
-    ):
+    def __init__(self, config: BlockConfig, d_model: int, position: Position, cross: bool = False, alpha: float = 1.0):
         super().__init__()
         self.attention = Attention(config.attention, d_model, position)
         self.attention_residual = Residual(config, d_model, alpha)

@@ -116,9 +116,7 @@ class ChunkedKernel(nn.Module):
             outs.append(checkpoint(self._rows, *args, use_reentrant=False) if recompute else self._rows(*args))
         return torch.cat(outs, dim=2), attention_weights(q, k, view, scale) if need_weights else None
 
-    def _rows(
-        self, q: Tensor, k: Tensor, v: Tensor, view: View, qs: slice, scale: float, dropout: float
-    ) -> Tensor:
+    def _rows(self, q: Tensor, k: Tensor, v: Tensor, view: View, qs: slice, scale: float, dropout: float) -> Tensor:
         """One block of queries against all keys."""
         top = q.new_full((*q.shape[:3], 1), float("-inf"))
         total = torch.zeros_like(top)

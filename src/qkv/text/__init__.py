@@ -1,8 +1,8 @@
 """Text to token ids and back: tokenizers trained by Hugging Face `tokenizers`, and readable twins that prove them.
 
-    tokenizer = train(BPE(vocab_size=8000), texts)
-    ids = tokenizer.encode("Ein Hund läuft.")          # no <bos>, no <eos>: the data layer adds them
-    tokenizer.decode(ids)                              # "Ein Hund läuft."
+tokenizer = train(BPE(vocab_size=8000), texts)
+ids = tokenizer.encode("Ein Hund läuft.")          # no <bos>, no <eos>: the data layer adds them
+tokenizer.decode(ids)                              # "Ein Hund läuft."
 """
 
 from __future__ import annotations
