@@ -168,8 +168,17 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(data, Mapping):
         raise UserError(f"{path} holds no recipe; write task, data, tokenizers and model (see qkv train --help)")
     for assignment in overrides:
-        data = override(data, assignment)
+        data = override(_one_bound(data, assignment), assignment)
     return from_data(data)
+
+
+def _one_bound(data: Mapping[str, Any], assignment: str) -> dict[str, Any]:
+    """A run is bounded by steps or by minutes: the bound that is given on the line replaces the recipe's."""
+    training = data.get("training")
+    for given, other in (("max_steps", "max_minutes"), ("max_minutes", "max_steps")):
+        if assignment.startswith(f"training.{given}=") and isinstance(training, Mapping):
+            training = {key: value for key, value in training.items() if key != other}
+    return {**data, "training": training} if training is not None else dict(data)
 
 
 def with_decoding(recipe: Recipe, overrides: Sequence[str]) -> Recipe:

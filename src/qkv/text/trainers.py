@@ -54,6 +54,7 @@ def word_level(config: Characters | Words, words: Counter[str], spellings: Seque
 
 
 def bpe(config: BPE, words: Counter[str], spellings: Sequence[str]) -> models.Model:
+    """Merges of the most frequent neighbours, over characters (Sennrich et al. 2016)."""
     reserved = [*spellings, *(BYTES if config.byte_fallback else [])]
     model = models.BPE(unk_token=spellings[UNK], byte_fallback=config.byte_fallback)
     trainer = library.BpeTrainer(
@@ -66,6 +67,7 @@ def bpe(config: BPE, words: Counter[str], spellings: Sequence[str]) -> models.Mo
 
 
 def byte_bpe(config: ByteBPE, words: Counter[str], spellings: Sequence[str]) -> models.Model:
+    """The same over bytes: no text is unknown (Radford et al. 2019)."""
     _room(config.vocab_size, spellings, least=256)
     trainer = library.BpeTrainer(
         vocab_size=config.vocab_size,
@@ -78,6 +80,7 @@ def byte_bpe(config: ByteBPE, words: Counter[str], spellings: Sequence[str]) -> 
 
 
 def wordpiece(config: WordPiece, words: Counter[str], spellings: Sequence[str]) -> models.Model:
+    """Pieces by frequency, those inside a word marked `##` (Schuster & Nakajima 2012; Devlin et al. 2019)."""
     room = _room(config.vocab_size, spellings, least=2)
     inside = {character for word in words for character in word[1:]}
     # Every character of the alphabet has a symbol, and each that occurs inside a word a second one.
@@ -93,6 +96,7 @@ def wordpiece(config: WordPiece, words: Counter[str], spellings: Sequence[str]) 
 
 
 def unigram(config: Unigram, words: Counter[str], spellings: Sequence[str]) -> models.Model:
+    """Pieces with probabilities, found by expectation-maximisation and pruning (Kudo 2018)."""
     reserved = [*spellings, *(BYTES if config.byte_fallback else [])]
     room = _room(config.vocab_size, reserved)
     words = _within_alphabet(words, room)
