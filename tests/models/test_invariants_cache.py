@@ -136,7 +136,7 @@ def test_a_rejected_proposal_leaves_no_trace(row):
     close(built.decode(ids[:, 4:], tokens[:, 4:], cache=cache), built(ids, tokens)[:, 4:])
 
 
-@grid
+@pytest.mark.parametrize("row", GRID[::2], ids=label)
 def test_beams_on_the_query_axis_equal_rows_of_their_own(row):
     """W hypotheses live side by side in one row; a table of ancestors says whose keys are whose."""
     built, W, prompt, steps = both(row), 3, 3, 4

@@ -183,6 +183,7 @@ def test_facts_are_claimed_where_the_fast_paths_need_them():
     step = Tokens.arange(2, 1, start=5)
     assert View(Causal(), step, plain.cat(step)).all_visible, "one new token sees all of its past"
     assert not View(Full(), plain, padded).all_visible
+    assert not View(Causal(), Tokens.arange(2, 1, start=3), plain).all_visible, "a key lies ahead of it"
     bias = lambda q, k: torch.zeros(1, 1, q.shape[1], k.shape[1])  # noqa: E731
     assert not View(Full(), plain, plain, bias).all_visible and not View(Causal(), plain, plain, bias).causal_only
 
