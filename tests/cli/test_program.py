@@ -24,6 +24,14 @@ def test_help_does_not_import_torch() -> None:
     assert done.returncode == 0 and "explain" in done.stdout, done.stderr
 
 
+def test_memory_is_kept_before_the_first_tensor_is_made(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("qkv.runtime.keep_memory", "qkv.cli.opening.opened", "qkv.tasks.train.train"):
+        monkeypatch.setattr(name, lambda *_, name=name: calls.append(name.rpartition(".")[2]))
+    assert invoke("train", "demo", "--init", "some/run").exit_code == 0
+    assert calls == ["keep_memory", "opened", "train"]
+
+
 def test_version_and_no_command(invoke: Invoke) -> None:
     assert invoke("--version").stdout.startswith("qkv ")
     assert "Commands" in invoke().output

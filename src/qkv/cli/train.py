@@ -25,9 +25,11 @@ def train(
 
     from qkv.cli.console import note
     from qkv.cli.opening import opened
+    from qkv.runtime import keep_memory
     from qkv.tasks import recipe as recipes
     from qkv.tasks.train import train as run
 
+    keep_memory()  # before the first tensor: torch asks for huge pages only if it is told to by then
     chosen = recipes.load(recipe, overrides or ())
     if init is not None:
         chosen = replace(chosen, init=init)
