@@ -50,6 +50,11 @@ def _version(folder: Path) -> None:
     path.write_text(path.read_text().replace("format_version: 1", "format_version: 9"))
 
 
+def _test_file(folder: Path) -> None:
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("test: ''", "test: none.tsv"))
+
+
 def _wider(folder: Path) -> None:
     path = folder / "config.yaml"
     path.write_text(path.read_text().replace("d_ff: 64", "d_ff: 65"))
@@ -184,6 +189,7 @@ ANSWERS = [
     Case("output not writable", ["predict", "{run}", "abc", "--output", "{toy}/toy.yaml/out"]),
     Case("unknown split", ["evaluate", "{run}", "--split", "validation"]),
     Case("split without a file", ["evaluate", "{run}", "--split", "test"]),
+    Case("test file of the run missing", ["evaluate", "{tmp}/copy"], copy_of_run(_test_file)),
     Case("evaluate without references", ["evaluate", "{run}", "--data", "{toy}/text.txt"]),
     Case("explain an empty text", ["explain", "{run}", ""]),
     Case("explain layer out of range", ["explain", "{run}", "abc", "--layer", "3"]),

@@ -58,6 +58,7 @@ def evaluate(
 
 def _split(recipe: Any, split: str | None) -> tuple[list[Any], str]:
     """The rows of a split and its name; without a choice the test split, or dev where the dataset has no other."""
+    from qkv.data.datasets import NoSplit
     from qkv.errors import UserError
 
     if split is not None:
@@ -66,7 +67,7 @@ def _split(recipe: Any, split: str | None) -> tuple[list[Any], str]:
         return recipe.task.load(recipe.data, split), split
     try:
         return recipe.task.load(recipe.data, "test"), "test"
-    except UserError:
+    except NoSplit:
         return recipe.task.load(recipe.data, "dev"), "dev"
 
 

@@ -16,6 +16,10 @@ from qkv.errors import UserError
 Split = Literal["train", "dev", "test"]
 
 
+class NoSplit(UserError):
+    """The dataset has no such split: not a mistake in a file of it."""
+
+
 @dataclass(frozen=True)
 class Cmudict:
     """Spelling -> pronunciation, English; 90 : 5 : 5 by word."""
@@ -51,9 +55,9 @@ class Tinyshakespeare:
     """One text of 1,115,394 characters: the first 90 % for training, the rest is dev (nanoGPT's split); no test."""
 
     def load(self, split: Split) -> list[str]:
-        """The one document of the split. Raises UserError for "test"."""
+        """The one document of the split. Raises NoSplit for "test"."""
         if split == "test":
-            raise UserError("tinyshakespeare has no test split; its published figures are on dev")
+            raise NoSplit("tinyshakespeare has no test split; its published figures are on dev")
         text = sources.read("tinyshakespeare", "input.txt")
         cut = int(0.9 * len(text))
         return [text[:cut] if split == "train" else text[cut:]]
@@ -98,5 +102,5 @@ TextData = Tinyshakespeare | TextFiles
 def _file_of(data: PairFiles | TextFiles, split: Split) -> str:
     path: str = getattr(data, split)
     if not path:
-        raise UserError(f"this dataset has no {split} file; name one: data.{split}=FILE")
+        raise NoSplit(f"this dataset has no {split} file; name one: data.{split}=FILE")
     return path
