@@ -87,3 +87,5 @@ def test_several_answers_share_the_prompt() -> None:
 def test_a_prompt_that_fills_the_positions_is_refused() -> None:
     with pytest.raises(UserError, match="text 1 has 8 tokens, and the model reads 7"):
         TASK.predict(make(), ["abcabcab"], Greedy())
+    with pytest.raises(UserError, match="text 129 has 8 tokens"):  # of a stream, whose earlier texts are answered
+        TASK.predict(make(), ["abcabcab"], Greedy(), first=128)

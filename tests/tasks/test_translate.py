@@ -77,6 +77,8 @@ def test_no_answer_holds_a_token_that_stands_for_no_text(system: System) -> None
 def test_a_long_text_is_refused_by_number(system: System) -> None:
     with pytest.raises(UserError, match="text 2 has 9 tokens, and at most 7 are allowed"):
         Translate(longest=8).predict(system, ["abc", "abcabcabc"], Greedy())
+    with pytest.raises(UserError, match="text 130 has 9 tokens"):  # of a stream, whose earlier texts are answered
+        Translate(longest=8).predict(system, ["abc", "abcabcabc"], Greedy(), first=128)
 
 
 def test_no_texts_no_answers(system: System) -> None:

@@ -88,7 +88,7 @@ class LanguageModel:
         """
         tokenizer, bound = system.tokenizers.target, system.model.max_length
         prompts = tokenizer.encode_batch(texts)
-        for number, ids in enumerate(prompts, 1):
+        for number, ids in enumerate(prompts, first + 1):
             if bound is not None and len(ids) + 1 > bound:
                 raise UserError(f"text {number} has {len(ids)} tokens, and the model reads {bound - 1}; shorten it")
         predictions = []

@@ -109,7 +109,7 @@ class Translate:
         """
         assert system.tokenizers.source is not None
         sources = system.tokenizers.source.encode_batch(texts)
-        self._check_lengths(sources, system)
+        self._check_lengths(sources, system, first)
         if not sources:
             return []
         cells = max(CELLS // chooser.width, max(map(len, sources)) + 2)
@@ -148,10 +148,10 @@ class Translate:
             rows=[first + row for row in rows],
         )
 
-    def _check_lengths(self, sources: Sequence[Sequence[int]], system: System) -> None:
+    def _check_lengths(self, sources: Sequence[Sequence[int]], system: System, first: int) -> None:
         assert isinstance(system.model, EncoderDecoder)
         bound = min(system.model.encoder.max_length or self.longest, self.longest)
-        for number, ids in enumerate(sources, 1):
+        for number, ids in enumerate(sources, first + 1):
             if len(ids) + 1 > bound:
                 raise UserError(f"text {number} has {len(ids)} tokens, and at most {bound - 1} are allowed; split it")
 
