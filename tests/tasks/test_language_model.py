@@ -56,6 +56,9 @@ def test_packed_documents_cost_what_they_cost_alone() -> None:
     assert together["tokens"] == sum(s["tokens"] for s in alone) == 12
     nats = sum(s["loss"] * s["tokens"] for s in alone)
     assert together["loss"] * together["tokens"] == pytest.approx(nats, rel=1e-5)
+    # Of a document that is cut, the characters that are predicted count and no others.
+    cut, short = task.evaluate(system, ["abcabcabcabc"], Greedy()), task.evaluate(system, ["abcabca"], Greedy())
+    assert cut["bits_per_char"] == pytest.approx(short["bits_per_char"])
 
 
 def test_training_windows_are_seeded_and_measuring_ones_are_limited() -> None:

@@ -137,4 +137,7 @@ class LanguageModel:
             batch = source.load(indices).to(system.device)
             total, count, _ = self.loss(training=False)(system.model, batch)["cross_entropy"]
             nats, tokens = nats + float(total), tokens + count
-        return {"rows": len(rows), "tokens": int(tokens), **language_model_scores(nats, tokens, "".join(rows))}
+        text = rows
+        if isinstance(source, PackedSource) and source.config.overlong == "truncate":
+            text = system.tokenizers.target.decode_batch(source.documents)  # what was cut off has cost no bits
+        return {"rows": len(rows), "tokens": int(tokens), **language_model_scores(nats, tokens, "".join(text))}
