@@ -41,7 +41,7 @@ BUGS = [
     Bug("mask: later documents see earlier ones", _M, "return query == key", "return query >= key", MASKS),
     Bug("mask: simplifying loses a negation", _M, "isinstance(part, Not) else Not(part)",
         "isinstance(part, Not) else part", MASKS),
-    Bug("mask: tiles of `|` become `&`", _M, "return Any(tuple(part.tile(qs, ks)",
+    Bug("mask: tiles of 'or' become 'and'", _M, "return Any(tuple(part.tile(qs, ks)",
         "return All(tuple(part.tile(qs, ks)", MASKS),
     Bug("mask: an explicit table is not tiled", _M, "Explicit(self.visible[..., qs, ks])", "self", MASKS),
     Bug("mask: new tokens lose the global ones", _M, '"global" in q.fields or', '"global" in q.fields and', CACHED),
