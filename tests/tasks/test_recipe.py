@@ -58,6 +58,11 @@ def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
         recipes.load("demo", ["model={preset: gpt2}"])
     with pytest.raises(UserError, match="positions end at 64"):
         recipes.load("shakespeare-char", ["task.language_model.windows.length=65"])
+    learned = ["model.encoder.position={learned: 40}", "model.decoder.position={learned: 50}"]
+    for longest in ([], ["task.translate.batch.max_length=41"]):
+        with pytest.raises(UserError, match="positions end at 40; set"):
+            recipes.load("demo", [*learned, *longest])
+    recipes.load("demo", [*learned, "task.translate.batch.max_length=40"])
     with pytest.raises(UserError, match="keeps documents apart"):
         recipes.load("shakespeare-char", ["task.language_model.packing.length=64"])
     packed = ["task.language_model.packing.length=64", "model.stack.mask={all: {parts: [causal, same_document]}}"]

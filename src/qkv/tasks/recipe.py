@@ -23,7 +23,7 @@ from qkv.config import override, parse, plain
 from qkv.data.datasets import Cmudict, Multi30k, PairFiles, TextFiles, Tinyshakespeare
 from qkv.decoding import Chooser, Greedy
 from qkv.errors import UserError
-from qkv.models import DecoderOnlyConfig, ModelConfig
+from qkv.models import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
 from qkv.tasks.language_model import LanguageModel
 from qkv.tasks.model import resolve, shape_of, written
 from qkv.tasks.tokenizers import TokenizersConfig
@@ -114,6 +114,14 @@ def agree(recipe: Recipe) -> None:
     if pairs != isinstance(task, Translate):
         kind = "pairs of texts (translate)" if pairs else "single texts (language_model)"
         raise UserError(f"data: this dataset has {kind}; choose another dataset or task")
+    if isinstance(task, Translate) and isinstance(config, EncoderDecoderConfig):
+        bounds = [getattr(stack.position, "max_length", None) for stack in (config.encoder, config.decoder)]
+        most = min((bound for bound in bounds if bound is not None), default=None)
+        if most is not None and (task.batch.max_length or most + 1) > most:
+            raise UserError(
+                f"task: the model's positions end at {most}; set task.translate.batch.max_length to at most that, "
+                "and overlong: truncate if longer texts are to be cut"
+            )
     if isinstance(task, LanguageModel) and isinstance(config, DecoderOnlyConfig):
         mask, bound = repr(config.stack.mask), getattr(config.stack.position, "max_length", None)
         if task.packing and "SameDocument" not in mask:
