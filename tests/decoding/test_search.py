@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from qkv.decoding import Beam, Forbidden, Forced, Greedy, generate
+from qkv.models import build, t5
 from qkv.nn import Tokens
 
 from .helpers import EOS, begin, every_output, log_probability, sources, translator, writer
@@ -148,6 +149,17 @@ def test_keys_never_move_and_prompts_are_stored_once(monkeypatch: pytest.MonkeyP
     assert lengths == [1, 5, 9, 13, 17] and selected == []
     generate(model, *begin(8), memory=memory, max_new=torch.tensor([1, 2, 3, 4, 5, 6, 7, 8]), min_new=9)
     assert selected == [7, 6, 5, 4, 3, 2, 1]
+
+
+def test_tokens_that_were_decoded_with_can_be_trained_with() -> None:
+    """What `Tokens` remember from a pass without gradients does not spoil the next one with them."""
+    model, ids, tokens = writer(), torch.randint(4, 11, (2, 5)), Tokens.from_lengths([5, 3])
+    generate(model, ids, tokens, max_new=2)
+    model(ids, tokens).sum().backward()
+    model = build(t5(11, d_model=16, n_layers=1, n_heads=2, d_ff=16))
+    with torch.inference_mode():
+        model.encode(ids, tokens)
+    model.encode(ids, tokens).x.sum().backward()
 
 
 def test_refusals_say_what_and_how() -> None:

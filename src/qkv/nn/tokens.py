@@ -51,7 +51,8 @@ class Tokens:
     @cached_property
     def valid(self) -> Tensor:
         """[B,T] bool: True where there is a token, False where there is padding."""
-        return self.pos >= 0
+        with torch.inference_mode(False):  # what is kept may later be part of a backward pass
+            return self.pos >= 0
 
     @cached_property
     def padded(self) -> bool:
@@ -89,7 +90,8 @@ class Tokens:
     def memo(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """A value derived from these tokens, made once and shared by all layers (rotation tables, for instance)."""
         if key not in self._memo:
-            self._memo[key] = make()
+            with torch.inference_mode(False):  # as for `valid`
+                self._memo[key] = make()
         return self._memo[key]
 
     def _map(self, f: Callable[[Tensor], Tensor]) -> Tokens:
