@@ -33,8 +33,8 @@ class Greedy:
         """The log-probability itself."""
         return logp
 
-    def enough(self, state: State, row: int) -> bool:
-        """Whether the row's search may stop although hypotheses are still running."""
+    def enough(self, state: State, row: int, best: float) -> bool:
+        """Whether the row's search may stop although hypotheses still run; `best` is the largest of their logps."""
         return False
 
 
@@ -114,7 +114,7 @@ class Sample:
         """The log-probability itself."""
         return logp
 
-    def enough(self, state: State, row: int) -> bool:
+    def enough(self, state: State, row: int, best: float) -> bool:
         """Every sample runs to its own end."""
         return False
 
@@ -176,14 +176,14 @@ class Beam:
         """logp / length^length_penalty, the end token counted."""
         return logp / length**self.length_penalty
 
-    def enough(self, state: State, row: int) -> bool:
+    def enough(self, state: State, row: int, best: float) -> bool:
         """W have ended and no running one can beat the worst of them."""
         pool = state.pool[row]
         if len(pool) < self.width:
             return False
         # A log-probability only falls, and dividing by a greater length only raises it towards zero.
         length = int(state.limit[row]) if self.exact else state.step
-        return pool[-1].score >= self.rank(float(state.logp[row].max()), length)
+        return pool[-1].score >= self.rank(best, length)
 
 
 Chooser = Greedy | Sample | Beam
