@@ -41,7 +41,7 @@ class Evaluation:
     """What is measured while training."""
 
     rows: int | None = 2000
-    """Dev rows (of a language model: windows or documents) that the dev loss is over, evenly spaced; null: all."""
+    """Dev rows that the dev loss is over, evenly spaced (windows or documents: the first ones); null: all."""
     scored: int = 0
     """Dev rows that are also answered, greedily, and scored as by `qkv evaluate`; training.metric may name a score."""
 
