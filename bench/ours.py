@@ -11,11 +11,12 @@ from torch import Tensor
 from bench.cells import EOS, Cell, random_ids
 from bench.job import Example, Job, parameters, training_job
 from qkv.data.batch import Batch
-from qkv.decoding import Beam, Greedy, generate
+from qkv.decoding import Beam, Greedy, generate, prepare
 from qkv.interop import load_folder
 from qkv.models import DecoderOnlyConfig, StackConfig, gpt2, marian
 from qkv.models import build as build_model
 from qkv.nn import Tokens
+from qkv.runtime import keep_memory
 from qkv.training.losses import TokenCrossEntropy
 
 PACKAGES = ["torch"]
@@ -40,10 +41,11 @@ def without_attention_dropout(config: DecoderOnlyConfig) -> DecoderOnlyConfig:
 
 
 def build(cell: Cell, variant: str, folder: str) -> Job:
+    keep_memory()  # as every command of qkv does
     if cell.kind == "training":
         return training(cell)
     made, _ = load_folder(folder, torch.bfloat16 if variant == "bf16" else torch.float32)
-    return decoding(cell, made) if cell.kind == "decoding" else encoding(cell, made)
+    return decoding(cell, prepare(made)) if cell.kind == "decoding" else encoding(cell, made)
 
 
 def training(cell: Cell) -> Job:

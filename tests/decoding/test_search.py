@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qkv.decoding import Beam, Forbidden, Forced, Greedy, generate
+from qkv.decoding import Beam, Forbidden, Forced, Greedy, generate, prepare
 from qkv.models import build, t5
 from qkv.nn import Tokens
 
@@ -160,6 +160,19 @@ def test_tokens_that_were_decoded_with_can_be_trained_with() -> None:
     with torch.inference_mode():
         model.encode(ids, tokens)
     model.encode(ids, tokens).x.sum().backward()
+
+
+def test_a_prepared_model_decodes_the_same_and_reads_along_the_longer_side() -> None:
+    model = translator(seed=5)
+    source, tokens, _ = sources(6, seed=6)
+    before = generate(model, *begin(6), memory=model.encode(source, tokens), chooser=Beam(3), max_new=9)
+    feedforward = model.decoder.blocks[0].feedforward
+    prepare(model)
+    assert feedforward.up.weight.stride(0) == 1 and feedforward.down.weight.stride(1) == 1
+    assert model.decoder.embedding.token.weight.is_contiguous() and model.head.weight.stride(0) == 1
+    after = generate(model, *begin(6), memory=model.encode(source, tokens), chooser=Beam(3), max_new=9)
+    assert [row[0].ids for row in after] == [row[0].ids for row in before]
+    assert after[0][0].score == pytest.approx(before[0][0].score, abs=1e-5)
 
 
 def test_refusals_say_what_and_how() -> None:

@@ -40,10 +40,11 @@ def evaluate(
     """Measure a run: word and phoneme error, BLEU and chrF, or loss and bits, as its task says."""
     from qkv.cli.opening import opened
     from qkv.errors import UserError
-    from qkv.runtime import choose_device
+    from qkv.runtime import choose_device, keep_memory
     from qkv.tasks.recipe import with_decoding
     from qkv.tasks.task import spaced
 
+    keep_memory()
     found = opened(run, choose_device(device))
     recipe = with_decoding(found.recipe, overrides or ())
     if data is None and not (run / "config.yaml").is_file():

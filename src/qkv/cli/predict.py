@@ -34,12 +34,15 @@ def predict(
     """Answer texts given as arguments, in a file, or line by line on standard input."""
     from qkv.cli.console import writing
     from qkv.cli.opening import opened
-    from qkv.runtime import choose_device
+    from qkv.decoding import prepare
+    from qkv.runtime import choose_device, keep_memory
     from qkv.tasks.recipe import with_decoding
 
     settings = [text for text in texts or () if _is_setting(text)]
     given = [text for text in texts or () if not _is_setting(text)]
+    keep_memory()
     found = opened(run, choose_device(device))
+    prepare(found.system.model)
     recipe = with_decoding(found.recipe, settings)
     chooser, done = _with_nbest(recipe.decoding, nbest), 0
     with writing(output, sys.stdout) as sink:

@@ -3,6 +3,7 @@
 from .choosers import Beam, Chooser, Greedy, Sample
 from .constraints import Constraint, Forbidden, Forced, MinimumLength
 from .generate import generate
+from .layout import prepare
 from .state import Hypothesis
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "MinimumLength",
     "Sample",
     "generate",
+    "prepare",
 ]

@@ -61,7 +61,8 @@ class Cache:
     def cross(self, layer: int, make: Callable[[], Parts]) -> Parts:
         """A layer's keys and values of the encoder's output: made once, kept for every later step."""
         if layer not in self._cross:
-            self._cross[layer] = make()
+            # Contiguous, because every later step reads them all: a projection's heads lie far apart.
+            self._cross[layer] = tuple(part.contiguous() for part in make())
         return self._cross[layer]
 
     def select(self, rows: Tensor) -> None:
