@@ -18,7 +18,11 @@ from qkv.models import (
     EncoderOnlyConfig,
     HeadConfig,
     StackConfig,
+    bert,
     build,
+    gpt2,
+    llama,
+    t5,
 )
 from qkv.nn import (
     AttentionConfig,
@@ -228,3 +232,18 @@ def test_the_width_of_heads_may_be_chosen():
 def test_longest_sequence_is_known():
     assert both(ROW | {"position": Learned(9)}).max_length == 9
     assert decoder(ROW).max_length is None
+
+
+def test_shared_layers_count_each_time_they_run_in_scaled_outputs() -> None:
+    stack = replace(gpt2(50, d_model=64, n_layers=6, n_heads=4).stack, distinct_layers=2)
+    model = build(DecoderOnlyConfig(stack))
+    for block in model.decoder.blocks:
+        assert block.feedforward.down.weight.std().item() == pytest.approx(0.02 / (2 * 6) ** 0.5, rel=0.05)
+
+
+def test_every_part_begins_as_its_config_says() -> None:
+    model = build(bert(500, d_model=64, n_layers=1, n_heads=4, d_ff=128))
+    assert model.head.dense.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert model.encoder.position.table.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert build(llama(500, d_model=64)).head.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert build(t5(50, d_model=64)).encoder.position.table.weight.std().item() == pytest.approx(64**-0.5, rel=0.2)

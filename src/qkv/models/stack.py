@@ -49,8 +49,8 @@ class Embedding(nn.Module):
 
     def reset_parameters(self) -> None:
         std = self.width**-0.5 if self.config.std is None else self.config.std
-        for table in (self.token, self.segment, getattr(self.position[0], "table", None)):
-            if isinstance(table, nn.Embedding):
+        for table in (self.token, self.segment):
+            if table is not None:
                 nn.init.normal_(table.weight, std=std)
 
     def forward(self, ids: Tensor, tokens: Tokens) -> Tensor:
@@ -80,7 +80,8 @@ class Stack(nn.Module):
         self.config, self.cross = config, cross
         d_head = config.block.attention.width(config.d_model)
         width = config.embedding.rank or config.d_model
-        self.position = config.position.build(PositionShape(width, config.block.attention.heads.n, d_head))
+        shape = PositionShape(width, config.block.attention.heads.n, d_head, config.embedding.std)
+        self.position = config.position.build(shape)
         self.embedding = Embedding(config.embedding, config.d_model, self.position)
         placement = config.block.placement
         alpha, beta = placement.constants(config.n_layers, 3 if cross else 2, n_source_layers)
@@ -90,7 +91,7 @@ class Stack(nn.Module):
         )
         final = placement.final if config.final_norm is None else config.final_norm
         self.norm = config.block.norm.build(config.d_model) if final else None
-        config.init.apply(self)
+        config.init.apply(self, repeats=config.n_layers / len(self.blocks))
         self.embedding.reset_parameters()
         if beta != 1.0:
             for block in self.blocks:
@@ -143,11 +144,13 @@ class Head(nn.Module):
         self.scale = scale
         self.weight = table if tied else nn.Parameter(table.new_empty(len(table), d_model))
         if not tied:
-            nn.init.normal_(self.weight, std=d_model**-0.5)
+            std = stack.config.embedding.std  # an output matrix begins as a table of embeddings does
+            nn.init.normal_(self.weight, std=d_model**-0.5 if std is None else std)
         self.bias = nn.Parameter(table.new_zeros(len(table))) if bias else None
         self.dense = nn.Linear(d_model, width) if transform or width != d_model else None
         self.activation = ACTIVATIONS[transform] if transform else None
         self.norm = stack.config.block.norm.build(width) if transform else None
+        stack.config.init.apply(self)
 
     def prepare(self, hidden: Tensor) -> Tensor:
         """What is multiplied with the output matrix, [...,R]."""

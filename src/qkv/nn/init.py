@@ -41,18 +41,19 @@ class Xavier:
 
     gain: float = 1.0
 
-    def apply(self, stack: nn.Module) -> None:
-        for part in stack.modules():
+    def apply(self, module: nn.Module, repeats: float = 1.0) -> None:
+        """Fill every matrix of `module` and zero the biases."""
+        for part in module.modules():
             if isinstance(part, nn.Linear):
                 self._fill(part.weight, part.out_features)
-        for part in stack.modules():  # a fused product holds several matrices, each with a fan-out of its own
+        for part in module.modules():  # a fused product holds several matrices, each with a fan-out of its own
             if isinstance(part, Attention):
                 queries, keys = part.n_heads * part.d_head, part.n_groups * part.d_head
                 for weight in _fused(part).weight.split([keys] * 2 if part.cross else [queries, keys, keys]):
                     self._fill(weight, len(weight))
             elif isinstance(part, PositionWise):
                 self._fill(part.up.weight, part.config.d_ff)
-        _zero_biases(stack)
+        _zero_biases(module)
 
     def _fill(self, weight: Tensor, fan_out: int) -> None:
         bound = self.gain * math.sqrt(6.0 / (weight.shape[1] + fan_out))
@@ -61,20 +62,22 @@ class Xavier:
 
 @dataclass(frozen=True)
 class Normal:
-    """std: of every matrix. depth_scaled: divide residual outputs by sqrt(2L) (Radford et al. 2019)."""
+    """std: of every matrix. depth_scaled: divide residual outputs by the root of how many are added up, sqrt(2L) in a
+    decoder of L layers (Radford et al. 2019)."""
 
     std: float = 0.02
     depth_scaled: bool = False
 
-    def apply(self, stack: nn.Module) -> None:
-        for part in stack.modules():
+    def apply(self, module: nn.Module, repeats: float = 1.0) -> None:
+        """Fill every matrix of `module` and zero the biases; each of its layers is run `repeats` times."""
+        for part in module.modules():
             if isinstance(part, nn.Linear):
                 nn.init.normal_(part.weight, std=self.std)
-        _zero_biases(stack)
+        _zero_biases(module)
         if self.depth_scaled:
-            outs = _residual_outputs(stack)
+            outs = _residual_outputs(module)
             for weight in outs:
-                weight.data.div_(math.sqrt(len(outs)))
+                weight.data.div_(math.sqrt(len(outs) * repeats))
 
 
 InitConfig = Xavier | Normal

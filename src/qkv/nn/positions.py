@@ -22,11 +22,13 @@ Layout = Literal["halves", "interleaved"]
 
 @dataclass(frozen=True)
 class PositionShape:
-    """What a position may need to know of the model: embedding width, head count and head width."""
+    """What a position may need to know of the model: embedding width, head count, head width, and the standard
+    deviation that embeddings begin with (None: width^-½)."""
 
     width: int
     n_heads: int
     d_head: int
+    std: float | None = None
 
 
 class Position(nn.Module):
@@ -89,6 +91,7 @@ class LearnedPosition(Position):
         super().__init__()
         self.max_length = config.max_length
         self.table = nn.Embedding(config.max_length, shape.width)
+        nn.init.normal_(self.table.weight, std=shape.width**-0.5 if shape.std is None else shape.std)
 
     def embed(self, x: Tensor, tokens: Tokens) -> Tensor:
         if tokens.end > len(self.table.weight):
@@ -163,6 +166,7 @@ class RelativeBucketsPosition(Position):
         super().__init__()
         self.config = config
         self.table = nn.Embedding(config.n_buckets, shape.n_heads)
+        nn.init.normal_(self.table.weight, std=shape.width**-0.5)  # small beside the scores, whatever embeddings do
 
     def bucket(self, offset: Tensor) -> Tensor:
         """The bucket of each offset (key position minus query position), any shape."""
