@@ -76,6 +76,13 @@ def test_a_finished_run_says_so_and_a_changed_one_is_refused(run: Path, toy: Pat
     assert (run / "model.safetensors").read_bytes() == before
 
 
+def test_a_card_lost_to_a_kill_is_written_by_the_same_command(run: Path, toy: Path, invoke: Invoke) -> None:
+    card = (run / "card.md").read_text("utf-8")
+    (run / "card.md").unlink()
+    assert invoke("train", str(toy / "toy.yaml"), "--out", str(run)).exit_code == 0
+    assert (run / "card.md").read_text("utf-8") == card
+
+
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_weights(toy: Path, invoke: Invoke, tmp_path: Path) -> None:
     arguments = ["training.max_steps=20", "training.checkpoint_every=10", "training.eval_every=10"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"

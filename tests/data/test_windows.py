@@ -79,3 +79,11 @@ def test_short_streams_and_strides_are_refused():
         StridedWindows([1])
     with pytest.raises(UserError, match=r"length is 0"):
         WindowConfig(0)
+
+
+def test_a_limit_takes_windows_from_the_whole_stream():
+    whole = StridedWindows(list(range(1000)), WindowConfig(10))
+    some = StridedWindows(list(range(1000)), WindowConfig(10), limit=7)
+    assert len(some) == 7 and set(some.offsets) <= set(whole.offsets)
+    assert some.offsets[0] == 0 and some.offsets[-1] > 800
+    assert StridedWindows(list(range(1000)), WindowConfig(10), limit=5000).offsets == whole.offsets

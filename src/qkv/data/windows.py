@@ -65,7 +65,7 @@ class StridedWindows:
     stride: at most the length, which is the default. When it is less, windows overlap, and each asks only for the
     targets that those before it did not: every prediction outside the first window sees at least length - stride + 1
     tokens, at the price of length / stride times the work.
-    seed: of the order of windows; None: in order.
+    seed: of the order of windows; None: in order. limit: at most so many windows, evenly spaced over the stream.
     Raises UserError for a stride outside 1..length and a stream shorter than 2.
     """
 
@@ -75,8 +75,9 @@ class StridedWindows:
         config: WindowConfig | None = None,
         stride: int | None = None,
         seed: int | None = None,
+        limit: int | None = None,
     ):
-        self.config, self.seed = config or WindowConfig(), seed
+        self.config, self.seed, self.limit = config or WindowConfig(), seed, limit
         self.stride = self.config.length if stride is None else stride
         self.stream = _stream(stream)
         if not 1 <= self.stride <= self.config.length:
@@ -86,9 +87,11 @@ class StridedWindows:
 
     @property
     def offsets(self) -> list[int]:
-        """Where windows begin: the last is the first that reaches the end."""
+        """Where windows begin: of all of them, the last is the first that reaches the end."""
         beyond_first = max(0, len(self.stream) - 1 - self.config.length)
-        return list(range(0, beyond_first + self.stride, self.stride))
+        everywhere = range(0, beyond_first + self.stride, self.stride)
+        count = min(self.limit or len(everywhere), len(everywhere))
+        return [everywhere[i * len(everywhere) // count] for i in range(count)]
 
     def __len__(self) -> int:
         return len(self.offsets)

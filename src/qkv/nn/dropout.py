@@ -22,7 +22,7 @@ def check_rate(rate: float) -> None:
 
 def keep_mask(like: Tensor, rate: float) -> Tensor:
     """Independent factors of the shape and dtype of `like`: 0 with probability `rate`, else 1/(1-rate)."""
-    dropped = round(rate * _LEVELS)
+    dropped = min(round(rate * _LEVELS), _LEVELS - 1)
     size = like.numel()
     bits = torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None).view(torch.int16)[:size]
     # Comparing straight into a float tensor is several times faster than making booleans and casting them.

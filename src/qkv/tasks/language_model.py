@@ -17,7 +17,7 @@ from qkv.decoding import Chooser, Forbidden, Sample, generate
 from qkv.errors import UserError
 from qkv.nn import Tokens
 from qkv.tasks.metrics import language_model_scores
-from qkv.tasks.task import Prediction, Split, System
+from qkv.tasks.task import Prediction, Split, System, spaced
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig, learn
 from qkv.text import BOS, EOS
 from qkv.training.losses import TokenCrossEntropy
@@ -68,11 +68,11 @@ class LanguageModel:
         if self.packing is not None:
             if (tokenizers.bos, tokenizers.eos) != (BOS, EOS):
                 raise UserError("task: packing needs a tokenizer that qkv trained; use windows with this one")
-            return PackedSource(documents[:limit] if seed is None else documents, self.packing, seed)
+            return PackedSource(spaced(documents, limit) if seed is None else documents, self.packing, seed)
         stream = [token for document in documents for token in (tokenizers.bos, *document)]
         if seed is not None:
             return Windows(stream, self.windows, seed)
-        return StridedWindows(stream[: limit and limit * self.windows.length + 1], self.windows)
+        return StridedWindows(stream, self.windows, limit=limit)
 
     def loss(self, training: bool) -> TokenCrossEntropy:
         """Cross-entropy of the tokens that are written, smoothed in training."""

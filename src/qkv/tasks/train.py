@@ -17,7 +17,7 @@ from qkv.models import Transformer
 from qkv.runtime import choose_device, seed_everything, set_threads
 from qkv.tasks import model as models
 from qkv.tasks.card import write_card
-from qkv.tasks.folder import TOKENIZERS, Run
+from qkv.tasks.folder import CARD, TOKENIZERS, Run, open_run
 from qkv.tasks.model import parameters, written
 from qkv.tasks.recipe import Recipe, agree
 from qkv.tasks.task import System, spaced
@@ -54,6 +54,8 @@ def train(recipe: Recipe, out: Path, fresh: bool = False, say: Say = print, star
         world.wait()
     if (out / run.RESULT).exists():
         result = FitResult(**run.result(out))
+        if world.main and not (out / CARD).exists():  # killed between the last weights and the card
+            _card(out, recipe, open_run(out).system.model, result)
         say(f"{out} is finished ({_told(result)}); --fresh trains it anew")
         return result
     rows = recipe.task.load(recipe.data, "train")
@@ -70,10 +72,14 @@ def train(recipe: Recipe, out: Path, fresh: bool = False, say: Say = print, star
         model, loss, source, recipe.training, out, evaluate=_evaluate(recipe, tokenizers), run_config=recipe.plain()
     )
     if world.main:
-        figures = {"updates": result.step, "minutes": result.elapsed / 60, **_on_dev(result.metrics)}
-        write_card(out, recipe, model, figures, result.weights)
+        _card(out, recipe, model, result)
     say(f"{out}: finished ({_told(result)})")
     return result
+
+
+def _card(out: Path, recipe: Recipe, model: Transformer, result: FitResult) -> None:
+    figures = {"updates": result.step, "minutes": result.elapsed / 60, **_on_dev(result.metrics)}
+    write_card(out, recipe, model, figures, result.weights)
 
 
 def _tokenizers(
