@@ -21,7 +21,7 @@ import yaml
 
 from bench.machine import ROOT, commit, describe
 
-REPORT, RECORDS = ROOT / "docs" / "results.md", ROOT / "bench" / "results" / "recipes.json"
+REPORT, RECORDS = ROOT / "docs" / "results.md", ROOT / "docs" / "results.json"
 SEEDS = (1, 2, 3)
 
 
@@ -133,7 +133,7 @@ def table(records: dict[str, Any]) -> list[str]:
 
 
 def write(records: dict[str, Any]) -> None:
-    """docs/results.md between its two marks, and the records as JSON."""
+    """docs/results.md between its two marks, and docs/results.json."""
     RECORDS.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     text = REPORT.read_text(encoding="utf-8")
     start, end = "<!-- recipes -->\n", "<!-- /recipes -->"
