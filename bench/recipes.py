@@ -89,6 +89,7 @@ def measured(recipe: str, folder: Path, overrides: list[str]) -> dict[str, Any]:
         qkv("train", recipe, *overrides, "--out", str(folder))
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         scores = json.loads(qkv("evaluate", str(folder), "--json"))
+        del scores["run"]  # a path of this machine
         facts = {"minutes": run["elapsed"] / 60, "steps": run["step"], "weights": run["weights"]}
         record.write_text(json.dumps({**facts, **scores, "commit": commit()}, indent=1), encoding="utf-8")
     return json.loads(record.read_text(encoding="utf-8"))
