@@ -57,7 +57,8 @@ def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs shape encoder_decoder"):
         recipes.load("demo", ["model={preset: gpt2}"])
     with pytest.raises(UserError, match="positions end at 64"):
-        recipes.load("shakespeare-char", ["task.language_model.windows.length=65"])
+        bounded = "model.stack.position={learned: 64}"
+        recipes.load("shakespeare-char", [bounded, "task.language_model.windows.length=65"])
     learned = ["model.encoder.position={learned: 40}", "model.decoder.position={learned: 50}"]
     for longest in ([], ["task.translate.batch.max_length=41"]):
         with pytest.raises(UserError, match="positions end at 40; set"):
