@@ -20,8 +20,8 @@ class TrainingConfig:
     seed: int = 0
     """Of dropout and everything else that draws while training."""
     threads: int = 0
-    """Threads of one operation; 0 takes torch's default, one per core. That is wrong for small models on many cores,
-    whose operations are shorter than waking the threads: try 1 below d_model 256, and at most 4 below 512."""
+    """Threads of one operation; 0 takes torch's default, one per core. The operations of a small model can be shorter
+    than waking the threads: measure 1 as well."""
     device: str = "auto"
     """auto (CUDA, else MPS, else CPU) or a device's name."""
     precision: Literal["fp32", "bf16"] = "fp32"
