@@ -1,0 +1,1 @@
+"""Scores, heads and what weights mean."""

@@ -1,0 +1,1 @@
+"""What of the Bayesian talk is true, and what is not."""

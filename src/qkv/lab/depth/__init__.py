@@ -1,0 +1,1 @@
+"""Layers: residuals, norms, feed-forward networks, sharing."""

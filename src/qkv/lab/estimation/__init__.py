@@ -1,0 +1,1 @@
+"""Priors, likelihoods and naive Bayes; what networks can represent."""

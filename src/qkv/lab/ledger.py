@@ -1,0 +1,81 @@
+"""The evidence of the last full run, one JSON line an experiment; it fills the placeholders where nothing is run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import torch
+
+import qkv
+
+from .evidence import Evidence
+from .kit import Experiment
+
+LEDGER = Path(__file__).with_name("ledger.jsonl")
+MEASURED = (
+    "baselines",
+    "compress",
+    "data",
+    "decoding",
+    "interop",
+    "models",
+    "nn",
+    "probe",
+    "tasks",
+    "text",
+    "training",
+)
+"""The parts of the toolkit that experiments run on."""
+
+
+def digest(experiment: Experiment) -> str:
+    """A fingerprint of the file that the experiment is written in."""
+    return hashlib.sha256(experiment.path.read_bytes()).hexdigest()[:12]
+
+
+@cache
+def versions() -> dict[str, str]:
+    """What a measurement depends on: Python, torch, and a fingerprint of the toolkit's source."""
+    source = Path(qkv.__file__).parent
+    toolkit = hashlib.sha256()
+    for part in MEASURED:
+        for path in sorted((source / part).rglob("*.py")):
+            toolkit.update(path.read_bytes())
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "toolkit": toolkit.hexdigest()[:12],
+    }
+
+
+def read(path: Path = LEDGER) -> dict[str, Evidence]:
+    """The evidence by experiment; empty where there is no ledger."""
+    if not path.exists():
+        return {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    found = (Evidence.of(json.loads(line)) for line in lines if line)
+    return {evidence.experiment: evidence for evidence in found}
+
+
+def record(new: Iterable[Evidence], path: Path = LEDGER) -> None:
+    """Put evidence in the place of what the ledger holds of the same experiments, whole or not at all."""
+    kept = read(path) | {evidence.experiment: evidence for evidence in new}
+    lines = [json.dumps(kept[name].plain(), ensure_ascii=False, sort_keys=True) for name in sorted(kept)]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def outdated(evidence: Evidence, experiment: Experiment) -> str:
+    """Why the evidence is older than what it measured ("" if it is not): the experiment or the toolkit has changed."""
+    if evidence.digest != digest(experiment):
+        return "the experiment has changed since"
+    if evidence.versions.get("toolkit") != versions()["toolkit"]:
+        return "the toolkit has changed since"
+    return ""

@@ -1,0 +1,1 @@
+"""Masks, the two halves of an encoder-decoder, and the decoder's inputs."""
