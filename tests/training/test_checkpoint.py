@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qkv.errors import UserError
-from qkv.training import checkpoint
+from qkv.training import checkpoint, session
 from qkv.training.fit import fit
 from qkv.training.losses import TokenCrossEntropy
 from qkv.training.weights import assign, load_weights, save_weights, swapped, weights
@@ -61,11 +61,24 @@ def test_no_checkpoint_at_all(tmp_path):
     assert checkpoint.latest_valid(tmp_path / "absent") is None
 
 
-def test_pruning_keeps_the_last_and_the_best(tmp_path):
+def test_pruning_keeps_the_last_and_the_spared(tmp_path):
     for step in (1, 2, 3, 4, 5):
         put(tmp_path, step)
-    checkpoint.prune(tmp_path, 2, best=2)
+    checkpoint.prune(tmp_path, 2, {2, None, 5})
     assert [checkpoint.step_of(f) for f in checkpoint.steps(tmp_path)] == [2, 4, 5]
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_what_was_just_written_is_not_read_again(tmp_path, monkeypatch, ema):
+    read = []
+    monkeypatch.setattr(session, "load_weights", lambda path: read.append(path.parent.name) or load_weights(path))
+    settings = kit.config(max_steps=4, eval_every=2, checkpoint_every=1, ema_decay=ema)
+    fit(kit.model(), TokenCrossEntropy(), kit.Ragged(), settings, tmp_path, evaluate=lambda m, step: {"loss": step})
+    assert set(read) == {"step-2"}  # the best, once, at the end
+    stored = tmp_path / "checkpoints/step-2"
+    best = load_weights(stored / "model.safetensors") | (load_weights(stored / "ema.safetensors") if ema else {})
+    kept = load_weights(tmp_path / "model.safetensors")
+    assert kept.keys() == best.keys() and all(torch.equal(kept[name], best[name]) for name in best)
 
 
 def test_a_full_disk_is_a_sentence_and_the_run_resumes(tmp_path, monkeypatch):

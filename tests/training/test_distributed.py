@@ -29,11 +29,11 @@ def free_port() -> str:
         return str(s.getsockname()[1])
 
 
-def launch(out, size=2):
+def launch(*arguments, size=2):
     common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     return [
         subprocess.Popen(
-            [sys.executable, "-m", "training.worker", "ranks", str(out)],
+            [sys.executable, "-m", "training.worker", *map(str, arguments)],
             cwd=Path(__file__).parents[1],
             env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
@@ -51,7 +51,7 @@ def alone(out):
 
 
 def test_two_ranks_are_one_process(tmp_path):
-    processes = launch(tmp_path / "two")
+    processes = launch("ranks", tmp_path / "two")
     assert [p.wait(120) for p in processes] == [0, 0]
     alone(tmp_path / "one")
     ours, theirs = (load_weights(tmp_path / name / "model.safetensors") for name in ("two", "one"))
@@ -61,6 +61,18 @@ def test_two_ranks_are_one_process(tmp_path):
         assert a == pytest.approx(b, rel=1e-9)
     rng = load_weights(tmp_path / "two/checkpoints/step-7/rng.safetensors")
     assert not torch.equal(rng["torch/0"], rng["torch/1"])
+
+
+@pytest.mark.parametrize("where", ["evaluation", "checkpoint"])
+def test_a_failure_of_rank_0_alone_stops_all(tmp_path, where):
+    processes = launch("failing", tmp_path, where)
+    try:
+        assert [p.wait(60) for p in processes] == [0, 0]
+    finally:
+        for p in processes:
+            p.kill()
+    assert (tmp_path / "rank-0").read_text() == "of rank 0 alone"
+    assert "another process of this run failed" in (tmp_path / "rank-1").read_text()
 
 
 def test_buckets_hold_every_gradient_once():
@@ -76,7 +88,8 @@ def test_buckets_hold_every_gradient_once():
 def test_alone_everything_is_a_no_op():
     p, world = nn.Parameter(torch.ones(2)), World()
     world.sum_gradients([p])
-    world.wait()
+    with pytest.raises(KeyError), world.together():
+        raise KeyError
     assert p.grad is None and world.main
     assert world.sum({"a": 2.0}) == {"a": 2.0}
     assert distributed.start(torch.device("cpu")) == world

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import time
 
 import pytest
 import torch
@@ -164,6 +165,32 @@ def test_last_checkpoints_are_averaged(tmp_path):
     mean = average_checkpoints(folders)
     assert distance(weights(model), mean) == 0 and "4, 6, 8" in result.weights
     assert distance(measured[-1], mean) == 0
+
+
+def test_only_regular_checkpoints_are_averaged(tmp_path):
+    settings = kit.config(checkpoint_every=3, eval_every=1, keep_checkpoints=1, average_last=2)
+    improving = {"evaluate": lambda m, step: {"loss": -step}}  # every step is the best so far, and is saved
+    result = fit(kit.model(), TokenCrossEntropy(), kit.Ragged(), settings, tmp_path / "a", **improving)
+    assert result.weights == "mean of the weights at steps 3, 6"
+    assert sorted(p.name for p in (tmp_path / "a/checkpoints").iterdir()) == ["step-3", "step-6", "step-8"]
+    settings = kit.config(max_steps=2, checkpoint_every=3, average_last=2)
+    result = fit(kit.model(), TokenCrossEntropy(), kit.Ragged(), settings, tmp_path / "b")
+    assert result.weights == "mean of the weights at steps 2"  # it ended before the first
+
+
+def test_the_rate_of_tokens_is_of_training_only(tmp_path):
+    source = kit.Ragged()
+
+    def slow(model, step):
+        time.sleep(0.5)
+        return {"loss": -step}
+
+    fit(kit.model(), TokenCrossEntropy(), source, kit.config(eval_every=1), tmp_path, evaluate=slow)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    before, after = (line for line in lines if line["kind"] == "train" and line["step"] in (4, 6))
+    tokens = sum(int(source.load(rows).tokens.valid.sum()) for rows in source.plan(0)[4:6])
+    assert after["elapsed"] - before["elapsed"] > 1.0
+    assert tokens / after["tokens_per_second"] < 0.5
 
 
 def test_the_moving_average_is_evaluated_and_kept(tmp_path):

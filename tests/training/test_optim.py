@@ -56,7 +56,7 @@ def test_config_round_trip():
         ({"max_steps": 0}, "max_steps is 0"),
         ({"max_steps": 1, "accumulate": -1}, "accumulate is -1"),
         ({"max_steps": 1, "ema_decay": 1.0}, "ema_decay"),
-        ({"max_steps": 1, "average_last": 5}, "keep_checkpoints"),
+        ({"max_steps": 1, "average_last": 5, "checkpoint_every": None}, "set checkpoint_every"),
         ({"max_steps": 1, "average_last": 1, "ema_decay": 0.9}, "choose one"),
         ({"max_steps": 1, "precision": "fp16"}, "bf16"),
     ],

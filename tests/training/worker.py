@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from qkv.training import distributed, run
+from qkv.errors import UserError
+from qkv.training import checkpoint, distributed, run
 from qkv.training.fit import fit
 from qkv.training.losses import TokenCrossEntropy
 
@@ -38,8 +39,25 @@ def ranks(out: Path) -> None:
     fit(kit.model(dtype=torch.float64), TokenCrossEntropy(0.1), source, DISTRIBUTED, out, evaluate=kit.validation_loss)
 
 
+def failing(out: Path, where: str) -> None:
+    """Rank 0 fails in its evaluation, or in writing a checkpoint; each rank says how it stopped."""
+    world = distributed.start(torch.device("cpu"))
+
+    def fail(*arguments: object) -> None:
+        raise OSError("of rank 0 alone")
+
+    if where == "checkpoint" and world.main:
+        checkpoint.write = fail  # type: ignore[assignment]
+    evaluate = fail if where == "evaluation" else kit.validation_loss
+    try:
+        fit(kit.model(), TokenCrossEntropy(), kit.Ragged(), kit.config(eval_every=2), out, evaluate=evaluate)  # type: ignore[arg-type]
+    except (OSError, UserError) as error:
+        (out / f"rank-{world.rank}").write_text(str(error))
+        time.sleep(2)  # a process that only ends would wake the others by its broken connection
+
+
 DISTRIBUTED = kit.config(max_steps=7, log_every=3, eval_every=3, checkpoint_every=2, ema_decay=0.9, clip_norm=0.5)
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"signalled": signalled, "ranks": ranks}[sys.argv[1]](Path(sys.argv[2]))
+    {"signalled": signalled, "ranks": ranks, "failing": failing}[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])

@@ -46,12 +46,11 @@ def train(recipe: Recipe, out: Path, fresh: bool = False, say: Say = print, star
     set_threads(recipe.training.threads)
     world = distributed.start(device)
     say = say if world.main else _silent
-    with _writable(out), disk_errors(out):
+    with _writable(out), disk_errors(out), world.together():
         if world.main:
             status = run.start_or_resume(out, recipe.plain(), fresh)
             if status is run.Status.RESUMED:
                 say(f"{out}: going on with the run that is there")
-        world.wait()
     if (out / run.RESULT).exists():
         result = FitResult(**run.result(out))
         if world.main and not (out / CARD).exists():  # killed between the last weights and the card
@@ -87,10 +86,9 @@ def _tokenizers(
 ) -> Tokenizers:
     """Those in the run folder; else learned, or taken from the run that this one starts from, and put there."""
     folder = out / TOKENIZERS
-    if world.main and not (folder / "target.json").exists():  # written last
-        with _writable(out), disk_errors(out):
+    with _writable(out), disk_errors(out), world.together():
+        if world.main and not (folder / "target.json").exists():  # written last
             (given or recipe.task.learn(rows, recipe.tokenizers)).save(folder)
-    world.wait()
     return Tokenizers.load(folder)
 
 

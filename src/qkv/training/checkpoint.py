@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,10 +82,10 @@ def remove_unfinished(root: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def prune(root: Path, keep: int, best: int | None) -> None:
-    """Leave the last `keep` checkpoints and the one at step `best`."""
+def prune(root: Path, keep: int, spared: Collection[int | None]) -> None:
+    """Leave the last `keep` checkpoints and those at the steps `spared`."""
     for folder in steps(root)[:-keep]:
-        if step_of(folder) != best:
+        if step_of(folder) not in spared:
             shutil.rmtree(folder)
 
 

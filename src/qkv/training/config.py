@@ -39,7 +39,7 @@ class TrainingConfig:
     ema_decay: float | None = None
     """Evaluate and keep an exponential moving average of the weights; 0.999 remembers about 1,000 updates."""
     average_last: int = 0
-    """Keep the mean of the weights of so many last checkpoints; 0 does not."""
+    """Keep the mean of the weights of the last so many checkpoints among those of `checkpoint_every`; 0 does not."""
     log_every: int = 50
     """Updates between two lines of metrics.jsonl."""
     eval_every: int | None = 500
@@ -47,7 +47,7 @@ class TrainingConfig:
     checkpoint_every: int | None = 500
     """Updates between two checkpoints; null saves when the metric improves, on a signal, and at the end."""
     keep_checkpoints: int = 2
-    """So many last checkpoints stay, and the best one."""
+    """So many last checkpoints stay, and the best one, and those to be averaged."""
     metric: str = "loss"
     """Which figure of the evaluation says what is best."""
     mode: Literal["min", "max"] = "min"
@@ -66,10 +66,8 @@ class TrainingConfig:
             self._require_positive(name)
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}; give a number between 0 and 1")
-        if self.average_last > self.keep_checkpoints:
-            raise ValueError(
-                f"average_last {self.average_last} is more than keep_checkpoints {self.keep_checkpoints}; keep as many"
-            )
+        if self.average_last and self.checkpoint_every is None:
+            raise ValueError("average_last takes checkpoints at a regular interval; set checkpoint_every")
         if self.average_last and self.ema_decay is not None:
             raise ValueError("average_last and ema_decay both average weights; choose one")
 

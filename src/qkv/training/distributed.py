@@ -8,12 +8,15 @@ update that one process with W times the micro-batches makes, whatever the lengt
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from qkv.errors import UserError
 
 BUCKET_BYTES = 32 << 20
 
@@ -70,10 +73,17 @@ class World:
         dist.all_gather(parts, mine)
         return [part.cpu() for part in parts]
 
-    def wait(self) -> None:
-        """Until all are here."""
-        if self.size > 1:
-            dist.barrier()
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Around what one process does and the others wait for. If it fails there, all stop: that one with its own
+        error, the others with a UserError. Nothing inside may exchange anything."""
+        try:
+            yield
+        except Exception:
+            self.sum({"failed": 1.0})
+            raise
+        if self.sum({"failed": 0.0})["failed"]:
+            raise UserError("stopped, because another process of this run failed; its own message says why")
 
 
 def start(device: torch.device) -> World:

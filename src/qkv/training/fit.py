@@ -59,9 +59,9 @@ def fit(
     world = distributed.current(device)
     _check(model, loss, config, world, device)
     with disk_errors(out):
-        if world.main:
-            run.start_or_resume(out, run_config or {"training": plain(config)})
-        world.wait()
+        with world.together():
+            if world.main:
+                run.start_or_resume(out, run_config or {"training": plain(config)})
         if (out / run.RESULT).exists():
             assign(model.to(device), load_weights(out / run.WEIGHTS), out / run.WEIGHTS)
             model.eval()

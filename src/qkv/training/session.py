@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -54,7 +54,7 @@ class State:
     epoch: int = 0
     index: int = 0  # batches of this epoch's plan that are used up
     elapsed: float = 0.0
-    logged: float = 0.0  # elapsed at the last line of the log
+    logged: float = 0.0  # elapsed at the last line of the log, and the time since then that was no training
     evaluated: int = -1  # the step of the last evaluation
     best: float | None = None
     best_step: int | None = None
@@ -91,7 +91,8 @@ class Session:
         self.journal = Journal(out, self.state.step, world.main, progress, config.tensorboard)
 
     def __enter__(self) -> Session:
-        self.journal.__enter__()
+        with self.world.together():
+            self.journal.__enter__()
         self.model.train()
         self.started = time.monotonic() - self.state.elapsed
         return self
@@ -158,13 +159,12 @@ class Session:
         if self.state.evaluated != self.step:
             self._evaluate()
         self.save()
-        self.world.wait()
-        kind, metrics = self._choose()
-        result = FitResult(self.step, reason, round(self.state.elapsed, 3), kind, metrics)
-        if self.world.main:
-            checkpoint.replace_file(self.out / run.WEIGHTS, lambda path: save_weights(weights(self.model), path))
-            run.finish(self.out, asdict(result))
-        self.world.wait()
+        with self.world.together():
+            kind, metrics = self._choose()
+            result = FitResult(self.step, reason, round(self.state.elapsed, 3), kind, metrics)
+            if self.world.main:
+                checkpoint.replace_file(self.out / run.WEIGHTS, lambda path: save_weights(weights(self.model), path))
+                run.finish(self.out, asdict(result))
         self.model.eval()
         return result
 
@@ -180,16 +180,18 @@ class Session:
             for name, tensor in rng.capture(self.device).items()
             for rank, part in enumerate(self.world.gather(tensor))
         }
-        if self.world.main:
-            tensors = {"model": weights(self.model), "optimizer": self._optimizer_tensors(), "rng": random}
-            if self.average is not None:
-                tensors["ema"] = self.average.tensors
-            folder = checkpoint.write(self.checkpoints, self.step, tensors, asdict(self.state))
-            checkpoint.prune(self.checkpoints, self.config.keep_checkpoints, self.state.best_step)
-            if self.state.best_step in (None, self.step):
-                stored = self._stored(folder)
-                checkpoint.replace_file(self.out / run.WEIGHTS, lambda path: save_weights(stored, path))
+        with self._pause():
+            if self.world.main:
+                self._write(random)
         self.saved = self.step
+
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        """Around what is no training: rank 0 works and the others wait; tokens per second leave this time out."""
+        began = time.monotonic()
+        with self.world.together():
+            yield
+        self.state.logged += time.monotonic() - began
 
     # --- evaluation and the log
 
@@ -198,7 +200,8 @@ class Session:
         now = time.monotonic() - self.started
         figures = self.meter.line(now - self.state.logged)
         self.state.logged = now
-        self.journal.record(self.step, "train", now, figures | {"learning_rate": self.rate})
+        with self._pause():
+            self.journal.record(self.step, "train", now, figures | {"learning_rate": self.rate})
 
     def _measure(self) -> dict[str, float]:
         """The evaluation of the model's present weights, by rank 0; it disturbs no random generator."""
@@ -219,10 +222,11 @@ class Session:
         if self.evaluate is None:
             return
         self.meter.settle(self.world)
-        with swapped(self.model, self.average.tensors) if self.average is not None else nullcontext():
-            figures = self._measure()
+        with self._pause():
+            with swapped(self.model, self.average.tensors) if self.average is not None else nullcontext():
+                figures = self._measure()
+            self.journal.record(self.step, "evaluate", time.monotonic() - self.started, figures)
         value = self.world.sum({"metric": figures.get(self.config.metric, 0.0)})["metric"]
-        self.journal.record(self.step, "evaluate", time.monotonic() - self.started, figures)
         state, sign = self.state, 1 if self.config.mode == "min" else -1
         state.evaluated = self.step
         if not math.isnan(value) and (state.best is None or sign * value < sign * state.best):
@@ -233,12 +237,32 @@ class Session:
 
     # --- checkpoints
 
+    def _write(self, random: Mapping[str, Tensor]) -> None:
+        """A checkpoint, and model.safetensors if these weights are the best, or none are known to be."""
+        tensors = {"model": weights(self.model), "optimizer": self._optimizer_tensors(), "rng": random}
+        if self.average is not None:
+            tensors["ema"] = self.average.tensors
+        checkpoint.write(self.checkpoints, self.step, tensors, asdict(self.state))
+        averaged = map(checkpoint.step_of, self._regular())
+        checkpoint.prune(self.checkpoints, self.config.keep_checkpoints, {self.state.best_step, *averaged})
+        if self.state.best_step in (None, self.step):
+            best = tensors["model"] | tensors.get("ema", {})
+            checkpoint.replace_file(self.out / run.WEIGHTS, lambda path: save_weights(best, path))
+
+    def _regular(self) -> list[Path]:
+        """The checkpoints to be averaged: the last ones that `checkpoint_every` asked for. One of a best evaluation or
+        of a signal is none of them, so an interrupted run averages what an uninterrupted one does."""
+        every, count = self.config.checkpoint_every, self.config.average_last
+        if not every or not count:
+            return []
+        return [f for f in checkpoint.steps(self.checkpoints) if checkpoint.step_of(f) % every == 0][-count:]
+
     def _restore(self) -> None:
         """Take everything from the last valid checkpoint, or begin."""
-        if self.world.main:
-            checkpoint.remove_unfinished(self.checkpoints)
-        folder = checkpoint.latest_valid(self.checkpoints)
-        self.world.wait()
+        with self.world.together():
+            if self.world.main:
+                checkpoint.remove_unfinished(self.checkpoints)
+            folder = checkpoint.latest_valid(self.checkpoints)
         if folder is None:
             self.state = State()
             runtime.seed_everything(self.config.seed + 7919 * self.world.rank)
@@ -282,7 +306,8 @@ class Session:
         self.optimizer.load_state_dict(data)
 
     def _stored(self, folder: Path) -> dict[str, Tensor]:
-        """The weights that a checkpoint was evaluated with."""
+        """The weights that a checkpoint was evaluated with. They are not taken from model.safetensors, which is written
+        after the checkpoint: a process that was killed in between has left an older one."""
         tensors = load_weights(folder / "model.safetensors")
         return tensors | load_weights(folder / "ema.safetensors") if self.average is not None else tensors
 
@@ -291,7 +316,7 @@ class Session:
         config, best = self.config, self.state.best_step
         averaged = "moving average of the weights" if self.average is not None else "weights"
         if config.average_last:
-            folders = checkpoint.steps(self.checkpoints)[-config.average_last :]
+            folders = self._regular() or checkpoint.steps(self.checkpoints)[-1:]
             assign(self.model, average_checkpoints(folders))
             steps = ", ".join(str(checkpoint.step_of(folder)) for folder in folders)
             return f"mean of the weights at steps {steps}", self._measure()
