@@ -44,6 +44,31 @@ def test_facts_that_are_known_are_true():
         assert (part.padded, part.ordered, part.end) == (looked.padded, looked.ordered, looked.end)
 
 
+def facts(tokens):
+    return {name: fact for name, fact in vars(tokens).items() if name in ("padded", "ordered", "end")}
+
+
+@pytest.mark.parametrize(
+    ("pos", "kept"),
+    [
+        ([[0, 1, 2], [3, 4, 5]], {"padded": False, "ordered": True}),
+        ([[0, 1, 2], [3, 4, -1]], {"ordered": True}),
+        ([[0, 1, 2], [0, 1, 0]], {"padded": False}),
+        ([[0, 1, 2], [-1, 0, 1]], {}),
+    ],
+)
+def test_what_is_known_stays_known_where_it_remains_true(pos, kept):
+    tokens = Tokens(torch.tensor(pos))
+    assert facts(tokens) == {}, "nothing is looked at before it is asked for"
+    whole = {"padded": tokens.padded, "ordered": tokens.ordered, "end": tokens.end}
+    assert facts(tokens.with_fields(doc=tokens.pos)) == whole == facts(tokens.to("meta"))
+    parts = [tokens.select(torch.tensor([1, 0, 1])), tokens.select(torch.tensor([0])), tokens[:1], tokens[:, 1:]]
+    for part in parts:
+        assert facts(part) == kept
+        looked = Tokens(part.pos)
+        assert (part.padded, part.ordered, part.end) == (looked.padded, looked.ordered, looked.end)
+
+
 def test_slices_rows_and_fields_go_together():
     tokens = Tokens.from_lengths([3, 2]).with_fields(doc=torch.tensor([[5, 6, 7], [8, 9, 0]]))
     assert tokens[:, 1:].fields["doc"].tolist() == [[6, 7], [9, 0]]

@@ -78,10 +78,19 @@ class Tokens:
     def device(self) -> torch.device:
         return self.pos.device
 
-    def _know(self, **facts: bool) -> Tokens:
+    def _know(self, **facts: Any) -> Tokens:
         """Record facts that are known without looking."""
         self.__dict__.update(facts)
         return self
+
+    def _facts(self) -> dict[str, Any]:
+        """What is known so far and is true of the same positions elsewhere."""
+        return {name: self.__dict__[name] for name in ("padded", "ordered", "end") if name in self.__dict__}
+
+    def _facts_of_parts(self) -> dict[str, bool]:
+        """What of it is true of any rows and of any stretch of them: that there is no padding, that all is in order."""
+        known = self._facts()
+        return {name: fact for name, fact in (("padded", False), ("ordered", True)) if known.get(name) is fact}
 
     @cached_property
     def _memo(self) -> dict[Hashable, Any]:
@@ -99,19 +108,19 @@ class Tokens:
 
     def __getitem__(self, index: Any) -> Tokens:
         """Slices of rows and time: `tokens[:, a:b]`."""
-        part = self._map(lambda t: t[index])
-        return part._know(padded=False) if self.__dict__.get("padded") is False else part
+        return self._map(lambda t: t[index])._know(**self._facts_of_parts())
 
     def select(self, rows: Tensor) -> Tokens:
         """The given rows, in the given order."""
-        return self._map(lambda t: t.index_select(0, rows))
+        return self._map(lambda t: t.index_select(0, rows))._know(**self._facts_of_parts())
 
     def to(self, device: torch.device | str) -> Tokens:
-        return self if self.device == torch.device(device) else self._map(lambda t: t.to(device))
+        same = self.device == torch.device(device)
+        return self if same else self._map(lambda t: t.to(device))._know(**self._facts())
 
     def with_fields(self, **fields: Tensor) -> Tokens:
         """The same tokens with fields added or replaced."""
-        return Tokens(self.pos, {**self.fields, **fields})
+        return Tokens(self.pos, {**self.fields, **fields})._know(**self._facts())
 
     def cat(self, other: Tokens) -> Tokens:
         """These tokens followed by `other` along time; a field that one side lacks is 0 there."""
