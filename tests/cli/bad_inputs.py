@@ -118,6 +118,13 @@ RECIPES = [
     Case("unknown preset size", train("model.size=huge")),
     Case("unknown model field", train("model.encoder.n_layer=3")),
     Case("heads do not divide", train("model.encoder.d_model=30", "model.decoder.d_model=30")),
+    Case(
+        "odd rotary width",  # refused before the data are looked for
+        [
+            *train("model.encoder.position=rotary", "model.encoder.block.attention.d_head=7"),
+            "data={train: none.tsv, dev: none.tsv}",
+        ],
+    ),
     Case("stacks of two widths", train("model.encoder.d_model=64")),
     Case("shared embedding, two tokenizers", train("model.shared_embedding=true", "tokenizers.target=words")),
     Case("shared and single tokenizers", train("tokenizers.shared=characters")),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from qkv.nn import BlockConfig, Causal, InitConfig, MaskConfig, NormConfig, PositionConfig, Sinusoidal, Xavier
 from qkv.nn.dropout import check_rate
 from qkv.nn.feedforward import Activation
+from qkv.nn.positions import PositionShape
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class EmbeddingConfig:
 
     def __post_init__(self) -> None:
         check_rate(self.dropout)
+        for name in ("vocab_size", "segments"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"embedding.{name} is {getattr(self, name)}, but must not be negative")
+        if self.rank is not None and self.rank < 1:
+            raise ValueError(f"embedding.rank is {self.rank}; give 1 or more, or null for d_model")
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,22 @@ class StackConfig:
     init: InitConfig = field(default_factory=Xavier)
 
     def __post_init__(self) -> None:
-        self.block.attention.width(self.d_model)
+        shape = self.position_shape
+        if self.d_model < 1 or shape.d_head < 1:
+            raise ValueError(f"d_model is {self.d_model} and d_head {shape.d_head}, but widths are at least 1")
+        if hasattr(self.position, "check"):
+            self.position.check(shape)
         if self.n_layers < 1:
             raise ValueError(f"n_layers is {self.n_layers}, but a stack has at least one layer")
         if self.distinct_layers and not 1 <= self.distinct_layers <= self.n_layers:
             raise ValueError(f"distinct_layers is {self.distinct_layers}, not between 1 and n_layers ({self.n_layers})")
+
+    @property
+    def position_shape(self) -> PositionShape:
+        """What the position is built for."""
+        attention, embedding = self.block.attention, self.embedding
+        width = embedding.rank or self.d_model
+        return PositionShape(width, attention.heads.n, attention.width(self.d_model), embedding.std)
 
 
 def _causal(decoder: StackConfig) -> StackConfig:

@@ -2,7 +2,8 @@
 
 Each entry builds a module with three hooks, of which it uses the ones it needs:
 embed(x, tokens) adds to the embeddings, rotate(x, tokens) turns queries and keys, bias(q, k) is added to the scores.
-All are functions of `tokens.pos`, never of a column's index.
+All are functions of `tokens.pos`, never of a column's index. An entry that does not suit every model has a
+`check(shape)`, which raises ValueError; it is called when the config of the stack is made.
 """
 
 from __future__ import annotations
@@ -65,8 +66,6 @@ class SinusoidalPosition(Position):
 
     def __init__(self, config: Sinusoidal, shape: PositionShape):
         super().__init__()
-        if shape.width % 2:
-            raise ValueError(f"sinusoids come in pairs, so the embedding width {shape.width} must be even")
         self.config, self.width = config, shape.width
         # One table a dtype, each rounded once from float64: a buffer would be rounded again by every `.to(dtype)`.
         self.tables: dict[tuple[torch.dtype, torch.device], Tensor] = {}
@@ -109,10 +108,8 @@ class RotaryPosition(Position):
     same function up to a fixed permutation of the head's components.
     """
 
-    def __init__(self, config: Rotary, shape: PositionShape):
+    def __init__(self, config: Rotary):
         super().__init__()
-        if shape.d_head % 2:
-            raise ValueError(f"rotary positions turn pairs of components: the head width {shape.d_head} must be even")
         self.config = config
 
     def _turn(self, tokens: Tokens, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -204,7 +201,12 @@ class Sinusoidal:
     theta: float = 10000.0
     layout: Layout = "interleaved"
 
+    def check(self, shape: PositionShape) -> None:
+        if shape.width % 2:
+            raise ValueError(f"sinusoids come in pairs, so the embedding width {shape.width} must be even")
+
     def build(self, shape: PositionShape) -> Position:
+        self.check(shape)
         return SinusoidalPosition(self, shape)
 
 
@@ -213,6 +215,10 @@ class Learned:
     """max_length: how many positions have a vector; longer input is refused."""
 
     max_length: int = 512
+
+    def __post_init__(self) -> None:
+        if self.max_length < 1:
+            raise ValueError(f"max_length is {self.max_length}, but at least one position is needed")
 
     def build(self, shape: PositionShape) -> Position:
         return LearnedPosition(self, shape)
@@ -225,8 +231,13 @@ class Rotary:
     theta: float = 10000.0
     layout: Layout = "halves"
 
+    def check(self, shape: PositionShape) -> None:
+        if shape.d_head % 2:
+            raise ValueError(f"rotary positions turn pairs of components: the head width {shape.d_head} must be even")
+
     def build(self, shape: PositionShape) -> Position:
-        return RotaryPosition(self, shape)
+        self.check(shape)
+        return RotaryPosition(self)
 
 
 @dataclass(frozen=True)

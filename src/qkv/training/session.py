@@ -246,7 +246,7 @@ class Session:
         averaged = map(checkpoint.step_of, self._regular())
         checkpoint.prune(self.checkpoints, self.config.keep_checkpoints, {self.state.best_step, *averaged})
         if self.state.best_step in (None, self.step):
-            best = tensors["model"] | tensors.get("ema", {})
+            best = {**tensors["model"], **tensors.get("ema", {})}
             checkpoint.replace_file(self.out / run.WEIGHTS, lambda path: save_weights(best, path))
 
     def _regular(self) -> list[Path]:
