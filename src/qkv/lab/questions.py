@@ -96,32 +96,15 @@ def find(query: str) -> list[Question]:
 
 
 def _words(text: str) -> set[str]:
-    """Words of Latin letters without their plural s, and pairs of neighbouring Chinese characters."""
-    latin = {word.rstrip("s") for word in re.findall(r"[a-z0-9]+", text.lower())} - _COMMON
+    """Words of Latin letters without a final s or d, and pairs of neighbouring Chinese characters."""
+    latin = {word.rstrip("sd") for word in re.findall(r"[a-z0-9]+", text.lower())} - _COMMON
     chinese = "".join(re.findall(r"[\u4e00-\u9fff]+", text))
     return latin | {chinese[i : i + 2] for i in range(len(chinese) - 1)}
 
 
-_COMMON = {
-    "why",
-    "how",
-    "what",
-    "the",
-    "a",
-    "i",
-    "do",
-    "doe",
-    "in",
-    "of",
-    "to",
-    "it",
-    "we",
-    "by",
-    "and",
-    "or",
-    "for",
-    "can",
-}
+_COMMON = frozenset(
+    {"why", "how", "what", "the", "a", "i", "do", "doe", "in", "of", "to", "it", "we", "by", "an", "or", "for"}
+)
 
 
 def _overlap(asked: set[str], question: Question) -> float:
