@@ -10,10 +10,11 @@ import torch
 
 from qkv.data.packing import PackingConfig
 from qkv.data.windows import WindowConfig
-from qkv.decoding import Beam, Greedy, Sample
+from qkv.decoding import Beam, Greedy, Sample, generate
 from qkv.errors import UserError
 from qkv.models import gpt2
 from qkv.nn import Causal, SameDocument
+from qkv.tasks import language_model
 from qkv.tasks.language_model import LanguageModel
 from qkv.tasks.model import fresh
 from qkv.tasks.task import System
@@ -75,6 +76,31 @@ def test_a_continuation_begins_with_the_prompt_and_may_outgrow_the_positions() -
     assert len(prediction.text) == 32 or prediction.finished[0]
     [short] = TASK.predict(system, ["ab"], Sample(seed=3), max_new=5)
     assert prediction.text.startswith(short.text)
+
+
+@pytest.mark.parametrize("chooser", [Greedy(), Sample(seed=3), Beam(width=3), Beam(width=3, n_best=2)])
+def test_a_text_is_continued_in_a_batch_as_it_is_alone(chooser, monkeypatch) -> None:
+    torch.manual_seed(0)
+    system, texts = make(), ["ab", "", "abcabca", "c", "bca", "ab"]
+    alone = [TASK.predict(system, [text], chooser, 20, first=7 + n)[0] for n, text in enumerate(texts)]
+    sizes = []
+
+    def counted(model, ids, *arguments, **options):
+        sizes.append(len(ids))
+        return generate(model, ids, *arguments, **options)
+
+    monkeypatch.setattr(language_model, "generate", counted)
+    together = TASK.predict(system, texts, chooser, 20, first=7)
+    assert sizes[0] == len(texts)
+    for one, other in zip(alone, together, strict=True):
+        assert (one.source, one.texts, one.finished) == (other.source, other.texts, other.finished)
+        assert one.scores == pytest.approx(other.scores, abs=1e-4)
+
+
+def test_several_answers_end_where_the_positions_do() -> None:
+    torch.manual_seed(0)
+    [prediction] = TASK.predict(make(), ["ab"], Beam(width=3, n_best=3), max_new=30)
+    assert {len(text) for text, end in zip(prediction.texts, prediction.finished, strict=True) if not end} == {8}
 
 
 def test_an_empty_prompt_begins_at_the_beginning() -> None:

@@ -10,10 +10,11 @@ import torch
 
 from qkv.data import files
 from qkv.data.batch import BatchSource, pad
+from qkv.data.buckets import BucketConfig, TokenBuckets
 from qkv.data.files import Pair
 from qkv.data.packing import PackedSource, PackingConfig
 from qkv.data.windows import StridedWindows, WindowConfig, Windows
-from qkv.decoding import Chooser, Forbidden, Sample, generate
+from qkv.decoding import Chooser, Forbidden, Hypothesis, Sample, generate
 from qkv.errors import UserError
 from qkv.nn import Tokens
 from qkv.tasks.metrics import language_model_scores
@@ -21,6 +22,8 @@ from qkv.tasks.task import Prediction, Split, System, spaced
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig, learn
 from qkv.text import BOS, EOS
 from qkv.training.losses import TokenCrossEntropy
+
+CELLS = 16384  # tokens of prompts and of what is written to them, that are held side by side
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,9 @@ class LanguageModel:
     def predict(
         self, system: System, texts: Sequence[str], chooser: Chooser, max_new: int | None = None, first: int = 0
     ) -> list[Prediction]:
-        """Each text and its continuation. A model with bounded positions that writes past them goes on from the second
-        half of what it sees. An empty text starts from <bos>.
+        """Each text and its continuation, in the texts' order; inside, texts of like length share a batch. A model with
+        bounded positions that writes past them goes on from the second half of what it sees; where several answers a
+        text are asked for, they end there, unfinished. An empty text starts from <bos>.
 
         Raises UserError for a prompt that is longer than the model's positions.
         """
@@ -91,41 +95,55 @@ class LanguageModel:
         for number, ids in enumerate(prompts, first + 1):
             if bound is not None and len(ids) + 1 > bound:
                 raise UserError(f"text {number} has {len(ids)} tokens, and the model reads {bound - 1}; shorten it")
-        predictions = []
-        for number, (text, ids) in enumerate(zip(texts, prompts, strict=True)):
-            start = [system.tokenizers.bos] if self.packing is not None or not ids else []
-            endings = self._continue(system, [*start, *ids], chooser, max_new or self.max_new, first + number)
-            written = tokenizer.decode_batch([[*ids, *ending] for ending, _, _ in endings])
-            predictions.append(Prediction(text, written, [e[1] for e in endings], [e[2] for e in endings]))
-        return predictions
+        start = [[system.tokenizers.bos] if self.packing is not None or not ids else [] for ids in prompts]
+        read = [[*begin, *ids] for begin, ids in zip(start, prompts, strict=True)]
+        found = self._continue(system, read, chooser, max_new or self.max_new, first)
+        return [
+            Prediction.of(text, best, tokenizer.decode_batch([[*ids, *h.ids] for h in best]))
+            for text, ids, best in zip(texts, prompts, found, strict=True)
+        ]
 
     def _continue(
-        self, system: System, prompt: list[int], chooser: Chooser, max_new: int, row: int
-    ) -> list[tuple[list[int], float, bool]]:
-        """(new ids, score, whether it ended) of each hypothesis."""
-        bound, device = system.model.max_length, system.device
-        written: list[int] = []
-        score, part = 0.0, 0
-        while True:
-            seen = [*prompt, *written]
-            if bound is not None and len(seen) >= bound:
-                seen = seen[-(bound // 2) :]
+        self, system: System, prompts: Sequence[list[int]], chooser: Chooser, max_new: int, first: int
+    ) -> list[list[Hypothesis]]:
+        """What each prompt goes on with: all of them up to the positions' end, then those that go on beyond it."""
+        found = [[Hypothesis([], 0.0, 0.0, False)] for _ in prompts]
+        going = list(range(len(prompts)))
+        while going:
+            seen = [[*prompts[row], *found[row][0].ids] for row in going]
+            limits = [max_new - len(found[row][0].ids) for row in going]
+            parts = self._decode(system, seen, limits, chooser, [first + row for row in going])
+            for row, best in zip(going, parts, strict=True):
+                found[row] = [_joined(found[row][0], h) for h in best]
+            more = [row for row in going if chooser.n_best == 1 and not found[row][0].finished]
+            going = [row for row in more if len(found[row][0].ids) < max_new]
+            if isinstance(chooser, Sample):
+                chooser = replace(chooser, seed=chooser.seed + 1)  # each part draws anew
+        return found
+
+    def _decode(
+        self, system: System, seen: Sequence[list[int]], limits: Sequence[int], chooser: Chooser, rows: Sequence[int]
+    ) -> list[list[Hypothesis]]:
+        """The hypotheses of each row up to the positions' end, in batches by length."""
+        bound = system.model.max_length
+        if bound is not None:
+            seen = [ids if len(ids) < bound else ids[-(bound // 2) :] for ids in seen]
+        cells = [len(ids) + chooser.width * limit for ids, limit in zip(seen, limits, strict=True)]
+        found: dict[int, list[Hypothesis]] = {}
+        for batch in TokenBuckets(cells, BucketConfig(tokens=max(CELLS, *cells)), None).plan(0):
+            ids = [seen[i] for i in batch]
             best = generate(
                 system.model,  # type: ignore[arg-type]
-                pad([seen]).to(device),
-                Tokens.arange(1, len(seen), device=device),
-                chooser=replace(chooser, seed=chooser.seed + part) if isinstance(chooser, Sample) else chooser,
-                max_new=max_new - len(written),
+                pad(ids).to(system.device),
+                Tokens.from_lengths([len(row) for row in ids], device=system.device),
+                chooser=chooser,
+                max_new=torch.tensor([limits[i] for i in batch], device=system.device),
                 eos=system.tokenizers.eos,
                 constraints=(Forbidden(system.tokenizers.unwritten),),
-                rows=[row],
-            )[0]
-            if chooser.n_best > 1:
-                return [(h.ids, h.score, h.finished) for h in best]
-            written += best[0].ids
-            score, part = score + best[0].score, part + 1
-            if best[0].finished or len(written) >= max_new:
-                return [(written, score, best[0].finished)]
+                rows=[rows[i] for i in batch],
+            )
+            found |= dict(zip(batch, best, strict=True))
+        return [found[i] for i in range(len(seen))]
 
     @torch.inference_mode()
     def evaluate(self, system: System, rows: Sequence[str], chooser: Chooser) -> dict[str, Any]:
@@ -141,3 +159,9 @@ class LanguageModel:
         if isinstance(source, PackedSource) and source.config.overlong == "truncate":
             text = system.tokenizers.target.decode_batch(source.documents)  # what was cut off has cost no bits
         return {"rows": len(rows), "tokens": int(tokens), **language_model_scores(nats, tokens, "".join(text))}
+
+
+def _joined(first: Hypothesis, second: Hypothesis) -> Hypothesis:
+    """One after the other."""
+    ids, score, logp = [*first.ids, *second.ids], first.score + second.score, first.logp + second.logp
+    return Hypothesis(ids, score, logp, second.finished)
