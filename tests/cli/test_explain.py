@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import torch
 
+from qkv.cli.explain import _look
 from qkv.cli.page import page
 from qkv.probe.attention import Picture
+from qkv.tasks.folder import open_run
+from qkv.tasks.task import Prediction
+from qkv.text import BPE, train
 
 from .conftest import Invoke
 
@@ -50,6 +55,20 @@ def test_the_terminal_shows_all_sites_of_a_translation(run: Path, invoke: Invoke
     assert columns.split() == ["a", "b", "c", "<eos>"] and row.split()[0] == "a"
     numbers = [int(n) if n.isdigit() else 0 for n in row.split()[1:]]
     assert len(numbers) == 4 and abs(sum(numbers) - 100) <= 2
+
+
+def test_the_answer_is_drawn_as_it_was_written_not_as_it_is_spelled(run: Path, monkeypatch) -> None:
+    """A model may write an answer in other pieces than the tokenizer cuts it into; here, letter by letter."""
+    found = open_run(run)
+    pairs = train(BPE(vocab_size=9), ["ab ab"])
+    letters = [6, 4, 5]
+    assert len(pairs.encode("ab")) == 1 and pairs.decode(letters) == "ab"
+    found.system.tokenizers = replace(found.system.tokenizers, target=pairs)
+    for finished, rows in ((True, ["▁", "a", "b", "<eos>"]), (False, ["▁", "a", "b"])):
+        written = Prediction("abc", ["ab"], [0.0], [finished], [letters])
+        monkeypatch.setattr(type(found.recipe.task), "predict", lambda *_, answer=written: [answer])
+        pictures, answer = _look(found, "abc")
+        assert answer == "ab" and [p.rows for p in pictures if p.where == "cross"] == [rows]
 
 
 def test_a_layer_a_head_and_a_site_can_be_chosen(run: Path, text_run: Path, invoke: Invoke) -> None:

@@ -64,7 +64,8 @@ def test_layers_that_share_weights_are_recorded_once_each() -> None:
 
 
 def test_pictures_of_two_texts_are_labelled_by_what_is_written() -> None:
-    found = {p.where: p for p in pictures(seq2seq(), [1, 6, 7], ["<bos>", "x", "y"], [4, 5, 2], ["a", "b", "<eos>"])}
+    letters = ["<bos>", "x", "y", "<eos>"]
+    found = {p.where: p for p in pictures(seq2seq(), [1, 6, 7, 2], letters, [4, 5, 2], ["a", "b", "<eos>"])}
     assert found["cross"].rows == found["decoder"].rows == ["x", "y", "<eos>"]
     assert found["cross"].columns == found["encoder"].rows == ["a", "b", "<eos>"]
     assert found["decoder"].columns == ["<bos>", "x", "y"]

@@ -64,7 +64,9 @@ def _look(found: Any, text: str) -> tuple[list[Picture], str]:
         return pictures(system.model, ids, target.tokens(ids)), ""
     [prediction] = recipe.task.predict(system, [text], recipe.decoding)
     special = system.tokenizers
-    read, written = [*source.encode(text), special.source_eos], [special.bos, *target.encode(prediction.text)]
+    # The ids that were written, not those of the answer's letters: a tokenizer may cut the same letters otherwise.
+    end = [special.eos] if prediction.finished[0] else []
+    read, written = [*source.encode(text), special.source_eos], [special.bos, *prediction.ids[0], *end]
     return pictures(system.model, written, target.tokens(written), read, source.tokens(read)), prediction.text
 
 

@@ -90,19 +90,20 @@ def pictures(
 ) -> list[Picture]:
     """What a model looks at while it reads `ids` (and `source_ids`), once and in full.
 
-    labels, source: the tokens in letters. With a source, `ids` begin with the begin token, and the rows of decoder and
-    cross-attention are the tokens being *written*, the last of them the end; a model of one stack shows what it reads.
+    labels, source: the tokens in letters. With a source, `ids` are the begin token and all that is written, the end too
+    if it came, and the rows of decoder and cross-attention are the tokens being *written*: each is read only after its
+    row. A model of one stack shows what it reads.
     """
     device = next(model.parameters()).device
     with recording(model) as maps:
         if isinstance(model, EncoderDecoder):
             assert source_ids is not None and source is not None
-            model(*_row(source_ids, device), *_row(ids, device))
-            writes = [*labels[1:], "<eos>"]
+            model(*_row(source_ids, device), *_row(ids[:-1], device))
+            reads, writes = labels[:-1], labels[1:]
             axes = {
                 "encoder": ("Encoder self-attention", source, source),
                 "cross": ("Cross-attention: the token being written reads the source", writes, source),
-                "decoder": ("Decoder self-attention: the token being written reads those before it", writes, labels),
+                "decoder": ("Decoder self-attention: the token being written reads those before it", writes, reads),
             }
         else:
             model(*_row(ids, device))

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from qkv.data.batch import BatchSource
-from qkv.decoding import Chooser
+from qkv.decoding import Chooser, Hypothesis
 from qkv.models import Transformer
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig
 from qkv.training.losses import Loss
@@ -35,12 +35,19 @@ class System:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answers to one text, best first. finished: whether each ended by itself rather than at the length limit."""
+    """The answers to one text, best first. ids: the tokens of each that were written, without begin, end and what the
+    text itself brought along. finished: whether each ended by itself rather than at the length limit."""
 
     source: str
     texts: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     finished: list[bool] = field(default_factory=list)
+    ids: list[list[int]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, source: str, best: Sequence[Hypothesis], texts: list[str]) -> Prediction:
+        """What a search found, and its hypotheses in letters."""
+        return cls(source, texts, [h.score for h in best], [h.finished for h in best], [h.ids for h in best])
 
     @property
     def text(self) -> str:

@@ -119,10 +119,7 @@ class Translate:
             hypotheses = self._decode(system, batches, rows, chooser, max_new, first)
             found |= dict(zip(rows, hypotheses, strict=True))
         decode = system.tokenizers.target.decode_batch
-        return [
-            Prediction(text, decode([h.ids for h in best]), [h.score for h in best], [h.finished for h in best])
-            for text, best in ((text, found[i]) for i, text in enumerate(texts))
-        ]
+        return [Prediction.of(text, found[row], decode([h.ids for h in found[row]])) for row, text in enumerate(texts)]
 
     @torch.inference_mode()
     def _decode(
