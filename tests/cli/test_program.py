@@ -92,3 +92,12 @@ def test_data_list_and_show(invoke: Invoke, toy: Path) -> None:
     assert "multi30k" in invoke("data", "list").stdout
     shown = invoke("data", "show", toy / "dev.tsv", "--limit", 2)
     assert len(shown.stdout.splitlines()) == 2 and "40 rows" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("d.jsonl", '{"text": "so it goes"}\n'), ("d.tsv", "text\nso it goes\n")]
+)
+def test_documents_are_shown_as_they_are(invoke: Invoke, tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    shown = invoke("data", "show", tmp_path / name)
+    assert shown.stdout == "so it goes\n" and "1 rows" in shown.stderr

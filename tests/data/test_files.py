@@ -39,6 +39,23 @@ def test_the_same_pairs_in_every_dress(write, name):
     assert pairs(write(name, GOOD[name])) == [Pair("a", ("b",)), Pair("c", ("d",))]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("x.txt", "a\n", True),
+        ("x.tsv", "a\tb\n", True),
+        ("x.tsv", "a\tb\tc\n", True),  # which `stream` then refuses with a sentence
+        ("x.tsv", "text\tid\na\t1\n", False),
+        ("x.tsv", "text\tsource\na\tb\n", True),
+        ("x.jsonl", '{"text": "a"}\n', False),
+        ("x.jsonl.gz", '{"source": "a"}\n', True),
+        ("x.jsonl", '{"other": "a"}\n', True),
+    ],
+)
+def test_texts_to_predict_from_are_told_from_documents(write, name, content, expected):
+    assert files.has_source(write(name, content)) is expected
+
+
 BAD = {
     "ragged": ("x.tsv", "a\tb\nc\n", r"x\.tsv line 2: 1 cell where 2 are expected \(source, target\); separate"),
     "wide": ("x.tsv", "a\tb\tc\n", r"line 1: 3 cells where 2 are expected .* or name the columns in a first line"),

@@ -66,7 +66,7 @@ def _rows(name: str, split: Any) -> list:
     if name in sources.SOURCES:
         return parse(Cmudict | Multi30k | Tinyshakespeare, name).load(split)
     if Path(name).exists():
-        return list(files.stream(name))
+        return list(files.stream(name)) if files.has_source(name) else files.documents(name)
     sources.named(name)  # says which names there are
     return []
 

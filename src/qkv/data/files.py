@@ -79,6 +79,14 @@ def stream(path: str | Path, file: BinaryIO | None = None, need_target: bool = F
         yield Pair(str(row["source"]), (target,) if isinstance(target, str) else tuple(target))
 
 
+def has_source(path: str | Path) -> bool:
+    """Whether a file holds texts to predict from, and not only a column `text`."""
+    if format_of(path) == ".txt":
+        return True
+    first = next(rows(path, (), ("source", "target", "text")), {})
+    return "source" in first or "text" not in first
+
+
 def rows(
     path: str | Path, required: Sequence[str], optional: Sequence[str] = (), file: BinaryIO | None = None
 ) -> Iterator[Row]:
