@@ -7,7 +7,8 @@ from torch import nn
 from qkv.config import parse, plain
 from qkv.errors import UserError
 from qkv.training.config import TrainingConfig
-from qkv.training.optim import AdamW, Sgd
+from qkv.training.muon import orthogonal
+from qkv.training.optim import AdamW, Muon, Sgd
 
 from . import kit
 
@@ -64,3 +65,41 @@ def test_config_round_trip():
 def test_bad_settings_are_one_sentence(data, words):
     with pytest.raises(UserError, match=words):
         parse(TrainingConfig, data)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 6, 20), (2, 20, 6)])
+def test_orthogonal_updates_keep_directions_and_level_their_sizes(shape):
+    """Against the singular value decomposition: U and V stay, S comes out near one."""
+    torch.manual_seed(0)
+    matrices = torch.randn(shape, dtype=torch.float64)
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    sizes = u.mT @ orthogonal(matrices) @ v.mT
+    diagonal = sizes.diagonal(dim1=1, dim2=2)
+    torch.testing.assert_close(sizes, torch.diag_embed(diagonal), rtol=0, atol=1e-10)
+    assert float(diagonal.min()) > 0.6 and float(diagonal.max()) < 1.3
+
+
+def test_muon_is_its_equation_matrix_by_matrix():
+    """A fused product is turned as the several matrices it holds; what is no hidden matrix moves as Adam moves it."""
+    torch.manual_seed(0)
+    model = kit.model().double()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = Muon(momentum=0.9, weight_decay=0.1).build(model, 0.01)
+    grads = {name: torch.randn_like(p) for name, p in model.named_parameters()}
+    for name, p in model.named_parameters():
+        p.grad = grads[name].clone()
+    optimizer.step()
+    turned = 0
+    for name, p in model.named_parameters():
+        old, grad = before[name], 1.9 * grads[name]
+        if name.endswith("query_key_value.weight"):
+            parts = [orthogonal(part[None])[0] for part in grad.chunk(3)]
+            size = 0.2 * max(parts[0].shape) ** 0.5
+            expected = old * (1 - 0.001) - 0.01 * size * torch.cat(parts)
+            turned += 1
+        elif "token" in name:
+            expected = old * (1 - 0.001) - 0.01 * grads[name].sign()
+        else:
+            continue
+        torch.testing.assert_close(p.detach(), expected, rtol=1e-6, atol=1e-9)
+    assert turned

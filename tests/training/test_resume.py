@@ -19,6 +19,7 @@ from qkv.training import checkpoint, journal, rng, run, session
 from qkv.training import fit as fit_module
 from qkv.training.fit import fit
 from qkv.training.losses import TokenCrossEntropy
+from qkv.training.optim import Muon
 from qkv.training.schedules import Cosine
 
 from . import kit
@@ -102,6 +103,20 @@ def test_killed_and_resumed(tmp_path, uninterrupted, moment):
     killed(tmp_path, *MOMENTS[moment])
     train(tmp_path)
     assert_same(tmp_path, uninterrupted)
+
+
+def test_the_state_of_muon_is_resumed(tmp_path):
+    settings = replace(SETTINGS, optimizer=Muon(), ema_decay=None)
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    train(whole, settings)
+
+    def run():
+        die_at_call(6, fit_module, "update")
+        train(out, settings)
+
+    assert in_child(run) == -signal.SIGKILL
+    train(out, settings)
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_killed_again_and_again(tmp_path, uninterrupted):

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from .attention import Attention
 from .feedforward import PositionWise
+
+
+def matrices(module: nn.Module) -> Iterator[tuple[nn.Parameter, list[int]]]:
+    """The weight [out,in] of every linear layer, and how many rows each matrix in it has: a fused product of queries,
+    keys and values, or of gate and value, holds several."""
+    several = {}
+    for part in module.modules():
+        if isinstance(part, Attention):
+            queries, keys = part.n_heads * part.d_head, part.n_groups * part.d_head
+            several[_fused(part)] = [keys, keys] if part.cross else [queries, keys, keys]
+        elif isinstance(part, PositionWise):
+            several[part.up] = [part.config.d_ff] * (part.up.out_features // part.config.d_ff)
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            yield part.weight, several.get(part, [part.out_features])
 
 
 def _fused(attention: Attention) -> nn.Linear:
@@ -43,21 +59,14 @@ class Xavier:
 
     def apply(self, module: nn.Module, repeats: float = 1.0) -> None:
         """Fill every matrix of `module` and zero the biases."""
-        for part in module.modules():
-            if isinstance(part, nn.Linear):
-                self._fill(part.weight, part.out_features)
-        for part in module.modules():  # a fused product holds several matrices, each with a fan-out of its own
-            if isinstance(part, Attention):
-                queries, keys = part.n_heads * part.d_head, part.n_groups * part.d_head
-                for weight in _fused(part).weight.split([keys] * 2 if part.cross else [queries, keys, keys]):
-                    self._fill(weight, len(weight))
-            elif isinstance(part, PositionWise):
-                self._fill(part.up.weight, part.config.d_ff)
+        for weight, sizes in matrices(module):
+            for part in weight.data.split(sizes):
+                self._fill(part)
         _zero_biases(module)
 
-    def _fill(self, weight: Tensor, fan_out: int) -> None:
-        bound = self.gain * math.sqrt(6.0 / (weight.shape[1] + fan_out))
-        nn.init.uniform_(weight.data, -bound, bound)
+    def _fill(self, weight: Tensor) -> None:
+        bound = self.gain * math.sqrt(6.0 / sum(weight.shape))
+        nn.init.uniform_(weight, -bound, bound)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ config.py       TrainingConfig: every setting of a run, a docstring per field
 losses.py       the Loss protocol; label-smoothed cross-entropy of the next token
 fused.py        output projection and cross-entropy in one, without ever holding all logits
 schedules.py    the learning rate's multiplier: constant | noam | inverse_sqrt | linear | cosine
-optim.py        the optimizers: adam_w | sgd
+optim.py        the optimizers: adam_w | sgd | muon
+muon.py         orthogonal updates of hidden matrices
 fit.py          fit(): the one loop, with token-exact accumulation
 session.py      what the loop keeps between steps: evaluate, save, restore, choose the final weights
 meter.py        running sums of the log, and the check that they are finite

@@ -27,7 +27,7 @@ class TrainingConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: matrix products in bfloat16, weights and statistics in fp32. Pays only where the processor has it."""
     optimizer: Optimizer = field(default_factory=AdamW)
-    """adam_w | sgd, with their fields."""
+    """adam_w | sgd | muon, with their fields."""
     learning_rate: float = 1e-3
     """The peak, which the schedule multiplies."""
     schedule: Schedule = field(default_factory=Noam)

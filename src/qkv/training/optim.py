@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from .muon import MuonWithAdam
+
 
 @dataclass(frozen=True)
 class AdamW:
@@ -38,7 +40,25 @@ class Sgd:
         return torch.optim.SGD(groups, lr=learning_rate, momentum=self.momentum, fused=_fusible(model))
 
 
-Optimizer = AdamW | Sgd
+@dataclass(frozen=True)
+class Muon:
+    """Hidden matrices by orthogonal updates (Jordan et al. 2024), the rest by Adam; one number of state per weight of a
+    matrix. Fewer updates to the same loss, each somewhat dearer: it pays where batches are large beside the width."""
+
+    momentum: float = 0.95
+    """Share of the last direction that goes into the next."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Adam's, for what is no hidden matrix."""
+    eps: float = 1e-9
+    """Adam's."""
+    weight_decay: float = 0.0
+    """As AdamW's."""
+
+    def build(self, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        return MuonWithAdam(model, learning_rate, self.momentum, self.weight_decay, self.betas, self.eps)
+
+
+Optimizer = AdamW | Sgd | Muon
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
