@@ -8,11 +8,13 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from qkv.data.batch import Batch
-from qkv.lab import figures, small
-from qkv.lab.checks import above, below, close, lower
+from qkv.lab import figures
+from qkv.lab.checks import above, below, close
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
+from qkv.nn import Einsum
+
+from .parts import layer, normal, view
 
 UNSCALED = Text("no division by √d_k", "不除以 √d_k")
 
@@ -27,34 +29,59 @@ class Scaling:
     n_queries: Annotated[int, within(100, 5000)] = 2000
 
 
-def scores(d: int, params: Scaling, generator: torch.Generator) -> Tensor:
-    """Dot products q·k [n_queries, n_keys] of components that are independent, of mean 0 and variance 1."""
-    q = torch.randn(params.n_queries, d, generator=generator, dtype=torch.float64)
-    k = torch.randn(params.n_keys, d, generator=generator, dtype=torch.float64)
-    return q @ k.T
+@dataclass(frozen=True)
+class Head:
+    """Queries and keys of one head, of independent components with mean 0 and variance 1. q [1,1,T,D], k [1,1,S,D]."""
 
+    q: Tensor
+    k: Tensor
 
-def jacobian_norm(scores: Tensor) -> float:
-    """The median Frobenius norm of diag(p) − ppᵀ, the derivative of p = softmax(scores)."""
-    p = scores.softmax(-1)
-    square = (p**2).sum(-1)
-    return float((square - 2 * (p**3).sum(-1) + square**2).clamp_min(0).sqrt().median())
+    @classmethod
+    def draw(cls, d: int, params: Scaling, generator: torch.Generator) -> Head:
+        return cls(normal(generator, 1, 1, params.n_queries, d), normal(generator, 1, 1, params.n_keys, d))
+
+    def scale(self, scaled: bool) -> float:
+        """The factor that an attention layer of this width puts on its scores; 1 without scaling."""
+        return layer(2, d_head=self.q.shape[-1]).scale if scaled else 1.0
+
+    def scores(self, scaled: bool) -> Tensor:
+        return self.scale(scaled) * (self.q @ self.k.transpose(2, 3))
+
+    def jacobian(self, scaled: bool) -> Tensor:
+        """The Frobenius norm of diag(p) − ppᵀ for every query, p being its attention weights, [T]."""
+        _, p = self._attend(self.q, self.k, scaled)
+        square = (p**2).sum(-1)
+        return (square - 2 * (p**3).sum(-1) + square**2).clamp_min(0).sqrt().flatten()
+
+    def gradient(self, scaled: bool) -> float:
+        """The median over queries of ‖∂L/∂q‖, where L weighs the outputs by fixed random numbers."""
+        generator = torch.Generator().manual_seed(1)
+        q, v = self.q.clone().requires_grad_(), normal(generator, 1, 1, self.k.shape[2], 8)
+        out, _ = self._attend(q, v, scaled)
+        (out * normal(generator, *out.shape)).sum().backward()
+        assert q.grad is not None
+        return float(q.grad.norm(dim=-1).median())
+
+    def _attend(self, q: Tensor, v: Tensor, scaled: bool) -> tuple[Tensor, Tensor]:
+        seen = view(1, q.shape[2], keys=v.shape[2])
+        return Einsum().build()(q, self.k, v, seen, scale=self.scale(scaled), dropout=0.0, need_weights=True)
 
 
 @experiment()
 def scaling(lab: Lab, params: Scaling) -> None:
     """The variance of a dot product grows with its width, and an unscaled softmax saturates."""
-    raw = scores(params.d, params, lab.generator())
-    narrow = scores(params.small_d, params, lab.generator(1))
-    lab.number("jac_raw", jacobian_norm(raw))
-    lab.number("jac_scaled", jacobian_norm(raw / params.d**0.5))
-    lab.number("share_above_one", (raw / params.d**0.5).abs().gt(1).float().mean(), "share")
+    wide = Head.draw(params.d, params, lab.generator())
+    narrow = Head.draw(params.small_d, params, lab.generator(1))
+    lab.number("jac_raw", wide.jacobian(False).median())
+    lab.number("jac_scaled", wide.jacobian(True).median())
+    lab.number("dead_raw", wide.jacobian(False).lt(1e-3).double().mean(), "share")
+    lab.number("dead_scaled", wide.jacobian(True).lt(1e-3).double().mean(), "share")
     lab.claim(
         "variance",
         Text("The variance of scaled scores is 1 at any width.", "缩放后分数的方差为 1，与宽度无关。"),
-        measure=lambda s: s.var(),
-        arm=raw / params.d**0.5,
-        control=raw,
+        measure=lambda scaled: wide.scores(scaled).var(),
+        arm=True,
+        control=False,
         without=UNSCALED,
         holds=close(1.0, 0.15),
     )
@@ -64,27 +91,49 @@ def scaling(lab: Lab, params: Scaling) -> None:
             "Without the division the softmax saturates: its Jacobian falls to under a hundredth of the scaled one's.",
             "不缩放时 softmax 饱和：雅可比不到缩放后的百分之一。",
         ),
-        measure=lambda pair: jacobian_norm(pair[0]) / jacobian_norm(pair[0] / pair[1] ** 0.5),
-        arm=(raw, params.d),
-        control=(narrow, params.small_d),
+        measure=lambda head: head.jacobian(False).median() / head.jacobian(True).median(),
+        arm=wide,
+        control=narrow,
         without=Text("narrow heads: d_k = small_d", "窄头：d_k = small_d"),
         holds=below(0.01),
     )
+    lab.claim(
+        "gradient",
+        Text(
+            "Without the division a query's gradient is under a tenth of the scaled one's, though the latter carries "
+            "the factor 1/√d_k.",
+            "不缩放时查询收到的梯度不到缩放后的十分之一，尽管后者还多乘了 1/√d_k。",
+        ),
+        measure=lambda head: head.gradient(False) / head.gradient(True),
+        arm=wide,
+        control=narrow,
+        without=Text("narrow heads: d_k = small_d", "窄头：d_k = small_d"),
+        holds=below(0.1),
+    )
+    _bounded(lab, wide)
+    _draw(lab, params)
+
+
+def _bounded(lab: Lab, wide: Head) -> None:
+    scores = wide.scores(True)
+    lab.number("largest", scores.abs().max())
     lab.claim(
         "bounded",
         Text(
             "Scaling does not confine scores to [−1, 1]: more than a quarter lie outside.",
             "缩放并不把分数限制在 [−1, 1]：超过四分之一在区间之外。",
         ),
-        measure=lambda s: s.abs().gt(1).float().mean(),
-        arm=raw / params.d**0.5,
-        control=raw / raw.abs().max(),
+        measure=lambda s: s.abs().gt(1).double().mean(),
+        arm=scores,
+        control=scores / scores.abs().max(),
         without=Text("division by the largest |score|, which does confine", "改为除以最大的 |分数|，这才会限制区间"),
         holds=above(0.25),
         unit="share",
     )
-    widths = [4**i for i in range(1, 7)]
-    drawn = {d: scores(d, params, lab.generator(d)) for d in widths}
+
+
+def _draw(lab: Lab, params: Scaling) -> None:
+    heads = {4**i: Head.draw(4**i, params, lab.generator(4**i)) for i in range(1, 6)}
     lab.figure(
         "jacobian",
         figures.lines(
@@ -92,55 +141,11 @@ def scaling(lab: Lab, params: Scaling) -> None:
             Text("width of a head, d_k", "头的宽度 d_k"),
             Text("norm", "范数"),
             {
-                "scaled": [(d, jacobian_norm(s / d**0.5)) for d, s in drawn.items()],
-                "raw": [(d, max(jacobian_norm(s), 1e-9)) for d, s in drawn.items()],
+                "scaled": [(d, float(head.jacobian(True).median())) for d, head in heads.items()],
+                "raw": [(d, float(head.jacobian(False).median())) for d, head in heads.items()],
             },
             {"scaled": Text("divided by √d_k", "除以 √d_k"), "raw": Text("not divided", "不除")},
             x_scale="log",
             y_scale="log",
         ),
-    )
-
-
-@dataclass(frozen=True)
-class ScalingTraining:
-    """d: width of the one head. small_d: that of the control. steps: updates. length: of a sequence."""
-
-    d: Annotated[int, within(16, 512)] = 256
-    small_d: Annotated[int, within(1, 16)] = 4
-    steps: Annotated[int, within(20, 1000)] = 150
-    length: Annotated[int, within(4, 64)] = 16
-
-
-@experiment(long=True)
-def scaling_training(lab: Lab, params: ScalingTraining) -> None:
-    """At a wide head, training with scaled scores leaves training without far behind; at a narrow one it does not."""
-    vocab, rows = 16, 32
-
-    def recall(generator: torch.Generator) -> Batch:
-        """Key and value alternate; the last token repeats a key, and its value is asked."""
-        n = params.length // 2
-        keys = torch.rand(rows, vocab, generator=generator).argsort(1)[:, :n]
-        values = torch.randint(vocab, (rows, n), generator=generator)
-        asked = torch.randint(n, (rows, 1), generator=generator)
-        ids = torch.cat([torch.stack([keys, values + vocab], 2).flatten(1), keys.gather(1, asked)], 1)
-        return small.at_last(ids, values.gather(1, asked).squeeze(1) + vocab)
-
-    def final_loss(arm: tuple[int, float | None], seed: int) -> float:
-        d, scale = arm
-        attention = {"d_head": d, "scale": scale}
-        model = small.decoder(2 * vocab, n_layers=2, n_heads=1, d_model=64, attention=attention)
-        lab.train(model, recall, params.steps, seed=seed)
-        return small.log_loss(model, recall(torch.Generator().manual_seed(10_000 + seed)))
-
-    lab.claim(
-        "loss",
-        Text("Scaled scores train to a lower loss.", "缩放后训练损失更低。"),
-        measure=final_loss,
-        arm=(params.d, None),
-        control=(params.d, 1.0),
-        without=UNSCALED,
-        holds=lower(),
-        unit="nat",
-        seeds=3,
     )
