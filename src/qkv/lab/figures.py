@@ -55,7 +55,7 @@ def lines(
         for key, points in series.items()
         for a, b in points
     ]
-    color = {"field": "series", "type": "nominal", "title": None}
+    color = {"field": "series", "type": "nominal", "title": None, "sort": None}
     encoding = {
         "x": _axis("x", "quantitative", x, x_scale),
         "y": _axis("y", "quantitative", y, y_scale),
