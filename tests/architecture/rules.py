@@ -24,7 +24,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(METHODS, BASE),
     "tasks": (*BASE, *METHODS),
     **dict.fromkeys(USES, (*BASE, *METHODS, "tasks")),
-    **dict.fromkeys(("lab", "serving"), (*BASE, *METHODS, "tasks", *USES)),
+    "lab": (*BASE, *METHODS, "tasks", *USES),
+    "serving": (*BASE, *METHODS, "tasks", *USES, "lab"),
     "cli": (*BASE, *METHODS, "tasks", *USES, "lab", "serving"),
     "__main__": ("cli",),
 }
