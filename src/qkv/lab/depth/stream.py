@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from qkv.data.batch import Batch
 from qkv.lab import figures, small
-from qkv.lab.checks import above, below, higher, lower
+from qkv.lab.checks import above, below, lower
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
 from qkv.models import EncoderOnly
@@ -107,10 +107,11 @@ def layer_similarity(lab: Lab, params: LayerSimilarity) -> None:
             trained[seed] = model, test
         return trained[seed]
 
-    def alike(distance: int, seed: int) -> float:
-        """Mean CKA of layers so far apart."""
+    def unlike(distance: int, seed: int) -> float:
+        """Mean log(1 − CKA) of the class token's vectors in layers so far apart."""
         found = similarities(*model_of(seed))
-        return sum(found[i][i + distance] for i in range(len(found) - distance)) / (len(found) - distance)
+        pairs = range(len(found) - distance)
+        return sum(math.log(1 - found[i][i + distance]) for i in pairs) / len(pairs)
 
     def swapped(distance: int, seed: int) -> float:
         """Mean log of the loss after exchanging two layers so far apart."""
@@ -119,12 +120,13 @@ def layer_similarity(lab: Lab, params: LayerSimilarity) -> None:
 
     lab.claim(
         "neighbours_alike",
-        Text("Neighbouring layers are more alike than distant ones.", "相邻层比远离的层更相似。"),
-        measure=alike,
+        Text("Neighbouring layers are more alike than distant ones.", "相邻层的 CLS 比远离的层更相似。"),
+        measure=unlike,
         arm=1,
         control=params.far,
         without=Text("layers far apart", "换成相隔很远的层"),
-        holds=higher(),
+        holds=lower(),
+        unit="log(1 − CKA)",
         seeds=3,
     )
     lab.claim(
@@ -157,9 +159,9 @@ def layer_similarity(lab: Lab, params: LayerSimilarity) -> None:
 
 @torch.no_grad()
 def similarities(model: EncoderOnly, batch: Batch) -> list[list[float]]:
-    """CKA of the streams after each two layers, over all tokens."""
-    flat = [x.flatten(0, 1) for x in streams(model.encoder, batch.ids)[1:]]
-    return [[linear_cka(x, y) for y in flat] for x in flat]
+    """CKA of the class token's vectors after each two layers."""
+    classes = [x[:, 0] for x in streams(model.encoder, batch.ids)[1:]]
+    return [[linear_cka(x, y) for y in classes] for x in classes]
 
 
 def loss_swapped(model: EncoderOnly, batch: Batch, first: int, second: int) -> float:
@@ -192,6 +194,9 @@ def describe(lab: Lab, params: LayerSimilarity, model: EncoderOnly, test: Batch)
     with recording(model) as maps:
         model(test.ids, test.tokens)
     diagonal = [float(m.weights.diagonal(dim1=2, dim2=3).mean()) for m in maps]
+    table = similarities(model, test)
+    lab.number("cka_neighbours", sum(table[i][i + 1] for i in range(len(table) - 1)) / (len(table) - 1))
+    lab.number("cka_ends", table[0][-1])
     lab.number("diagonal_first", diagonal[0], "share")
     lab.number("diagonal_least", min(diagonal), "share")
     lab.number("diagonal_most", max(diagonal), "share")
@@ -200,10 +205,10 @@ def describe(lab: Lab, params: LayerSimilarity, model: EncoderOnly, test: Batch)
     lab.figure(
         "cka",
         figures.heat(
-            Text("Similarity of layers (CKA)", "层间相似度（CKA）"),
+            Text("Similarity of the class token between layers (CKA)", "CLS 的层间相似度（CKA）"),
             Text("layer", "层"),
             Text("layer", "层"),
-            similarities(model, test),
+            table,
             Text("CKA", "CKA"),
         ),
     )

@@ -106,7 +106,7 @@ def deep_training(lab: Lab, params: DeepTraining) -> None:
         without=Text("no norms", "去掉归一化"),
     )
     learns(
-        "shallow",
+        "shallow_without_residual",
         Text("Two layers learn them without residual connections.", "只有两层时，没有残差连接也学得会。"),
         arm=Arm(NoSkip(), params.shallow),
         control=bare,
