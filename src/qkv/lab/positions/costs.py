@@ -48,22 +48,23 @@ def growth(cost: dict[int, float]) -> float:
 
 
 def saved_bytes(kernel: KernelConfig, length: int) -> float:
-    """Bytes that one attention keeps for its backward pass."""
+    """Bytes that one attention saves for its backward pass; the queries, keys and values that a checkpoint holds on to
+    are not among them (they grow with the length as well)."""
     torch.manual_seed(0)
     attention = Attention(AttentionConfig(heads=MultiHead(2), kernel=kernel), 16)
     tokens = Tokens.arange(1, length)
     view = View(Causal(), tokens, tokens)
-    seen: dict[int, int] = {}
+    held: list[Tensor] = []  # alive until they are counted, so that no address is used twice
 
     def keep(t: Tensor) -> Tensor:
-        seen[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        held.append(t)
         return t
 
-    held = []  # alive until they are counted, so that no address is used twice
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: (held.append(t), keep(t))[1], lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         out = attention(torch.randn(1, length, 16), view)
     assert out.requires_grad
-    return float(sum(seen.values()))
+    stores = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
+    return float(sum(stores.values()))
 
 
 @torch.no_grad()

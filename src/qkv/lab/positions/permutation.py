@@ -127,7 +127,7 @@ def permutation_symmetry(lab: Lab, params: PermutationSymmetry) -> None:
 
 def claim_carried(lab: Lab, pair: Shuffled) -> None:
     """Order is what `pos` says and nothing else, for every way of telling positions."""
-    kinds = [Sinusoidal(), Rotary(), LinearBias(), NoPosition()]
+    kinds: list[PositionConfig] = [Sinusoidal(), Rotary(), LinearBias(), NoPosition()]
     models = [pair.model(kind) for kind in kinds] + [pair.model(NoPosition(), Causal())]
     lab.claim(
         "carried",

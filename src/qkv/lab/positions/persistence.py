@@ -42,7 +42,7 @@ def states(model: nn.Module, ids: Tensor) -> list[Tensor]:
     """What leaves the embedding and each block, L + 1 tensors [B,T,E]."""
     kept: list[Tensor] = []
     parts = [model.encoder.embedding, *model.encoder.blocks]  # type: ignore[union-attr, misc]
-    hooks = [part.register_forward_hook(lambda _m, _i, out: kept.append(out)) for part in parts]  # type: ignore[union-attr]
+    hooks = [part.register_forward_hook(lambda _m, _i, out: kept.append(out)) for part in parts]
     model(ids, Tokens.arange(*ids.shape))
     for hook in hooks:
         hook.remove()
@@ -79,7 +79,7 @@ def position_persistence(lab: Lab, params: PositionPersistence) -> None:
         ids = torch.randint(VOCAB, (2 * params.rows, params.length), generator=g)
         return [probed(s[: params.rows], s[params.rows :]) for s in states(model, ids)]
 
-    arms = {"pre": Pre(), "post": Post(), "skipless": Skipless()}
+    arms: dict[str, PlacementConfig] = {"pre": Pre(), "post": Post(), "skipless": Skipless()}
     curves = {key: curve(placement, lab.seed) for key, placement in arms.items()}
     lab.claim(
         "last_layer",

@@ -79,7 +79,7 @@ def pull(read: Read, x: Tensor) -> float:
     def last(v: Tensor) -> Tensor:
         return read(torch.cat([v[:, None], x[:, 1:]], 1))[0, -1]
 
-    return float(torch.autograd.functional.jacobian(last, first, vectorize=True).norm())  # type: ignore[no-untyped-call]
+    return float(torch.autograd.functional.jacobian(last, first, vectorize=True).norm())
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
