@@ -27,7 +27,7 @@ class SitesAblated:
     """pointers: tokens of the source, each the number of a place in it. steps: updates. rows: of a batch. d_model."""
 
     pointers: Annotated[int, within(3, 12)] = 6
-    steps: Annotated[int, within(50, 1000)] = 300
+    steps: Annotated[int, within(50, 1000)] = 200
     rows: Annotated[int, within(16, 256)] = 128
     d_model: Annotated[int, within(16, 64)] = 32
 
