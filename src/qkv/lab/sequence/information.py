@@ -32,7 +32,7 @@ class Sources:
     recalled: Annotated[float, within(0.1, 0.9)] = 0.4
     rare: Annotated[float, within(0.01, 0.2)] = 0.04
     strong: Annotated[float, within(0.5, 0.95)] = 0.9
-    steps: Annotated[int, within(50, 1000)] = 250
+    steps: Annotated[int, within(50, 1000)] = 220
     rows: Annotated[int, within(16, 256)] = 64
 
 
