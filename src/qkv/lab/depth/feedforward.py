@@ -73,7 +73,7 @@ def feed_forward_form(lab: Lab, params: FeedForwardForm) -> None:
 
     def cross_talk(f: Map) -> Tensor:
         """The largest derivative of one position's output by another position's input."""
-        table: Tensor = torch.autograd.functional.jacobian(f, x)[0, :, :, 0]  # type: ignore[no-untyped-call]
+        table: Tensor = torch.autograd.functional.jacobian(f, x)[0, :, :, 0]
         own = torch.eye(length, dtype=torch.bool)[:, None, :, None]
         return table.abs().masked_fill(own, 0.0).max()
 

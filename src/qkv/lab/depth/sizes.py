@@ -26,6 +26,7 @@ class FeedForwardSizes:
 
 
 def build(config: FeedForward, d: int) -> PositionWise:
+    """A network in float64."""
     network = config.build(d)
     assert isinstance(network, PositionWise)
     return network.double()
