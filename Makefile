@@ -1,6 +1,7 @@
 # make demo     trains a Transformer that pronounces English words, measures it, uses it, shows what it attends to
 # make test     lint, types and the whole test suite: what CI runs
 # make check    lint, format and types only
+# make lab      opens the lab: every question with its answer, experiments to run again, trained models to look into
 # make bench    speed beside the peers, into bench/results/
 #
 # PIP_ARGS is handed to pip. The CPU build of torch, where pip would choose another:
@@ -10,12 +11,13 @@ PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= 2
+LAB_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo lab test check bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +29,9 @@ demo: $(VENV)/.demo
 	$(BIN)/qkv predict $(DEMO) transformer attention nightingale
 	$(BIN)/qkv explain $(DEMO) nightingale --html $(DEMO)/attention.html
 	@echo "Every layer and head: open $(DEMO)/attention.html"
+
+lab: $(VENV)/.serve,demo
+	$(BIN)/qkv lab $(LAB_ARGS)
 
 test: check
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)

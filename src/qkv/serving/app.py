@@ -97,7 +97,7 @@ def _running(app: FastAPI, library: Library, runs: Runs) -> None:
             return refused(f"there is no experiment {wish.experiment!r}", 404)
         try:
             params, seed = forms.parameters(experiment, wish.params), forms.seed(wish.seed)
-            run = runs.submit(experiment.name, asdict(params), seed, forms.is_default(experiment, params))
+            run = runs.submit(experiment, asdict(params), seed, forms.is_default(experiment, params))
         except forms.Refused as error:
             return refused(error.text.of(wish.language), 422, error.field)
         except Full:

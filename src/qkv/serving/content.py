@@ -11,6 +11,7 @@ from qkv.lab.evidence import Evidence
 from qkv.lab.kit import Experiment
 from qkv.lab.questions import Question, questions
 from qkv.lab.registry import experiments
+from qkv.serving.prose import html_of
 
 LANGUAGES = ("en", "zh")
 
@@ -74,15 +75,20 @@ class Library:
 
 
 def _entry(question: Question, evidence: Mapping[str, Evidence]) -> Entry:
+    """The question with whatever can be shown of its answers; a text that breaks must not take its page with it."""
     found: dict[str, Answer] = {}
     faults: list[str] = []
     for language in LANGUAGES:
+        answer = answers.read(question, language)
+        if answer is None:
+            continue
+        missing = [key for key in answers.KEYS if not answer.sections.get(key, "").strip()]
         try:
-            answer = answers.read(question, language)
-            if answer is not None:
-                for text in answer.sections.values():
-                    answers.fill(text, evidence)
-                found[language] = answer
+            if missing:
+                raise ValueError(f"it has no section {', '.join(missing)}")
+            for text in answer.sections.values():
+                html_of(text, evidence)
+            found[language] = answer
         except ValueError as error:
-            faults.append(str(error))
+            faults.append(f"{question.label} {language}: {error}")
     return Entry(question, found, tuple(faults))

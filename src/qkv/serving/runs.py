@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
 from qkv.lab.evidence import Evidence, Text
+from qkv.lab.kit import Experiment
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED: tuple[Status, ...] = ("done", "failed", "cancelled")
@@ -39,7 +40,7 @@ class Run:
     """One experiment run again. share, text: how far it is. evidence: once it is done. message: why it failed."""
 
     id: str
-    experiment: str
+    experiment: Experiment
     params: dict[str, Any]
     seed: int
     asserted: bool
@@ -70,7 +71,7 @@ class Runs:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def submit(self, experiment: str, params: dict[str, Any], seed: int, asserted: bool) -> Run:
+    def submit(self, experiment: Experiment, params: dict[str, Any], seed: int, asserted: bool) -> Run:
         """Put a run at the end of the queue. Raises Full."""
         with self._lock:
             if sum(run.status == "queued" for run in self._runs.values()) >= self.limits.waiting:
@@ -149,7 +150,13 @@ class Runs:
         clock = threading.Timer(self.limits.seconds, stop)
         clock.daemon = True
         clock.start()
-        asked = {"experiment": run.experiment, "params": run.params, "seed": run.seed, "memory": self.limits.memory}
+        asked = {
+            "experiment": run.experiment.name,
+            "module": run.experiment.module,
+            "params": run.params,
+            "seed": run.seed,
+            "memory": self.limits.memory,
+        }
         try:
             assert process.stdin is not None and process.stdout is not None
             with contextlib.suppress(BrokenPipeError):  # it is gone already, and its exit code says why

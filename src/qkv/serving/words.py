@@ -67,8 +67,8 @@ WORDS: dict[str, Text] = {
     ),
     "only_other": Text("So far it is answered in Chinese only.", "目前只有英文回答。"),
     "faulty": Text(
-        "There is a text, but it does not pass the lab's checks, so it is not shown:",
-        "已有文稿，但未通过实验室的检查，故不显示：",
+        "There is a text, but it cannot be shown:",
+        "已有文稿，但无法显示：",
     ),
     "premise_sound": Text("the premise is sound", "前提成立"),
     "premise_partly": Text("the premise holds in part", "前提部分成立"),

@@ -1,12 +1,13 @@
 """The process that runs one experiment: a request on standard input, events as JSON lines on standard output.
 
-in   {"experiment": name, "params": {...}, "seed": n, "memory": bytes}
+in   {"experiment": name, "module": where it is, "params": {...}, "seed": n, "memory": bytes}
 out  {"event": "progress", "share": 0.4, "text": "60 / 150"} …
      {"event": "done", "evidence": {...}} or {"event": "failed", "kind": "memory" | "error", "message": sentence}
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -39,10 +40,11 @@ def main() -> None:
 
     try:
         from qkv import config
-        from qkv.lab.kit import run
-        from qkv.lab.registry import find_experiment
+        from qkv.lab.kit import Experiment, run
 
-        experiment = find_experiment(asked["experiment"])
+        # The one module, not the registry: every run waits for its imports.
+        found = vars(importlib.import_module(asked["module"])).values()
+        experiment = next(e for e in found if isinstance(e, Experiment) and e.name == asked["experiment"])
         bound_memory(asked["memory"])
         evidence = run(experiment, config.parse(experiment.params, asked["params"]), asked["seed"], report)
         errors = " ".join(claim.error for claim in evidence.claims)
