@@ -155,6 +155,7 @@ def claim_step_in_backward(lab: Lab, bench: Bench) -> None:
         @torch.no_grad()
         def step(p: Tensor) -> None:
             live.append(sum(w.numel() for w in weights if w.grad is not None) / size)
+            assert p.grad is not None
             p -= p.grad
             p.grad = None
 

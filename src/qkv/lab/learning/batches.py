@@ -62,7 +62,7 @@ def dynamic_batches(lab: Lab, params: Buckets) -> None:
         holds=below(0.05),
         unit="share",
     )
-    points = {"bucket": [], "random": []}
+    points: dict[str, list[tuple[float, float]]] = {"bucket": [], "random": []}
     for budget in (512, 1024, 2048, 4096, 8192):
         each = TokenBuckets(drawn, BucketConfig(tokens=budget), lab.seed)
         cut = each.plan(0)

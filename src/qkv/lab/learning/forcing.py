@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class Forcing:
 
 def translator(vocab: int, mask: Full | None = None) -> EncoderDecoder:
     """An encoder-decoder in float64, untrained; `mask`: the decoder's, causal unless given."""
-    sizes = {"d_model": 16, "n_layers": 1}
+    sizes: dict[str, Any] = {"d_model": 16, "n_layers": 1}
     config = EncoderDecoderConfig(
         small.stack(vocab, **sizes), small.stack(vocab, **sizes, mask=mask), HeadConfig(tied=False)
     )
@@ -194,7 +194,7 @@ def fitted(batch: Batch) -> Tensor:
         (value / count).backward()
         return (value / count).detach()
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
     return small.logits(model, small.labelled(torch.tensor([[0], [1]]), torch.zeros(2, 1).long()))[:, 0].softmax(-1)
 
 

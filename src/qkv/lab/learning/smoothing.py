@@ -43,7 +43,7 @@ def optimum(classes: int, smoothing: float, steps: int = 60) -> Tensor:
         value.backward()
         return value
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
     return z.detach()[0]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ def table_model(table: Tensor) -> DecoderOnly:
     """table [V,V]: p(next | token) -> a decoder with one-hot embeddings, whose layer adds nothing, and whose output
     matrix holds log p. In the table's type, in eval mode, weights frozen."""
     size = len(table)
-    shape = {"d_model": size, "n_layers": 1, "n_heads": 1, "d_ff": 0, "position": NoPosition()}
+    shape: dict[str, Any] = {"d_model": size, "n_layers": 1, "n_heads": 1, "d_ff": 0, "position": NoPosition()}
     model = small.decoder(size, **shape, block={"placement": Plain()}, final_norm=False).to(table.dtype).eval()
     for p in model.parameters():
         p.requires_grad_(False).zero_()

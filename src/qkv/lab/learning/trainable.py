@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import nn
@@ -107,11 +107,16 @@ def trainable_parts(lab: Lab, params: Trainable) -> None:
     )
 
 
+def first(model: DecoderOnly) -> Any:
+    """Its first layer."""
+    return model.decoder.blocks[0]
+
+
 def claim_key_bias(lab: Lab, batch: Batch, model: DecoderOnly, rotary: DecoderOnly) -> None:
     """Gradients of the biases of the projections in, as a share of the query's."""
 
     def parts(model: DecoderOnly) -> tuple[float, ...]:
-        attention = model.decoder.blocks[0].attention
+        attention = first(model).attention
         with torch.no_grad():  # biases begin at zero; none shall be special
             attention.query_key_value.bias.normal_(generator=lab.generator(5))
         model.zero_grad(set_to_none=True)
@@ -144,7 +149,7 @@ class Exchange:
         self.model = copy.deepcopy(model)
         with torch.no_grad():
             for p in self.model.parameters():  # gains and biases too: none stays at its special start
-                p += 0.2 * torch.randn(p.shape, generator=lab.generator(p.numel()), dtype=p.dtype)
+                p.data += 0.2 * torch.randn(p.shape, generator=lab.generator(p.numel()), dtype=p.dtype)
         self.before = small.logits(self.model, batch)
 
     @torch.no_grad()
@@ -158,7 +163,7 @@ class Exchange:
         """W_Q ← A W_Q and W_K ← A^-T W_K in the first head of the first layer, biases along; or A for both."""
 
         def edit(model: DecoderOnly) -> None:
-            layer = model.decoder.blocks[0].attention
+            layer = first(model).attention
             w, b, d = layer.query_key_value.weight, layer.query_key_value.bias, layer.d_head
             a = torch.randn(d, d, generator=self.lab.generator(9), dtype=w.dtype) + 3 * torch.eye(d, dtype=w.dtype)
             other = torch.linalg.inv(a).T if inverse else a
@@ -172,10 +177,10 @@ class Exchange:
         """Gain and shift of the norm before the first feed-forward moved into its matrix; or the gain only."""
 
         def edit(model: DecoderOnly) -> None:
-            block = model.decoder.blocks[0]
+            block = first(model)
             norm, into = block.feedforward_residual.inner, _first_linear(block.feedforward)
             if shift:
-                into.bias += into.weight @ norm.bias
+                into.bias.data += into.weight @ norm.bias
             into.weight *= norm.weight
             norm.weight.fill_(1.0)
             norm.bias.zero_()
