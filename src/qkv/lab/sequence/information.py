@@ -11,7 +11,7 @@ from torch import nn
 
 from qkv import runtime
 from qkv.data.batch import IGNORE, Batch
-from qkv.lab import small
+from qkv.lab import figures, small
 from qkv.lab.checks import below, close
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
@@ -141,3 +141,15 @@ def two_inputs(lab: Lab, params: Sources) -> None:
         unit="nat",
         seeds=3,
     )
+    if len(lab.claims) == 3:
+        found = {c.name: sum(c.measured) / len(c.measured) for c in lab.claims if c.measured}
+        heights = {"memory": memory, "memory_found": found.get("memory", 0.0)}
+        heights |= {"prefix": prefix, "prefix_found": found.get("prefix", 0.0)}
+        names = {
+            "memory": Text("I(y; x | prefix)", "I(y; x | 前缀)"),
+            "memory_found": Text("gain from the memory", "编码结果的增益"),
+            "prefix": Text("I(y; prefix | x)", "I(y; 前缀 | x)"),
+            "prefix_found": Text("gain from the prefix", "前缀的增益"),
+        }
+        title = Text("What each input is worth, exact and measured", "两路输入的价值：精确值与测得值")
+        lab.figure("worth", figures.bars(title, Text("nat", "nat"), heights, names))

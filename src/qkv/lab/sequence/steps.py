@@ -47,7 +47,7 @@ def stepwise(model: DecoderOnly, ids: Tensor, behind: int = 0) -> Tensor:
 @torch.no_grad()
 def at_once(model: DecoderOnly, ids: Tensor, start: int = 0) -> Tensor:
     """Logits [B,T,V] of one pass, positions from `start`."""
-    return model.head(model(ids, Tokens.arange(*ids.shape, start=start)))
+    return model.head(model(ids, Tokens.arange(len(ids), ids.shape[1], start)))
 
 
 def gap(a: Tensor, b: Tensor) -> float:
@@ -195,7 +195,7 @@ def parallel_pass(lab: Lab, params: ParallelPass) -> None:
         calls: list[int] = []
         hook = model.decoder.register_forward_hook(lambda _m, _i, _o: calls.append(1))
         if generating:
-            generate(model, ids[:, :1], Tokens.arange(1, 1), max_new=params.short, eos=-1)
+            generate(model, ids[:, :1], Tokens.arange(1, 1), max_new=params.short, eos=-1)  # type: ignore[arg-type]
         else:
             at_once(model, ids)
         hook.remove()
