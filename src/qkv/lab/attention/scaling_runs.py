@@ -30,12 +30,14 @@ NAMES = {
 
 @dataclass(frozen=True)
 class ScalingTraining:
-    """d: width of the one head. small_d: a narrow one beside it. d_model: width of the model. steps: updates."""
+    """d: width of the one head. small_d: a narrow one beside it. d_model: width of the model. steps: updates.
+    n_keys: keys in the table that is looked up, and values that each may have."""
 
-    d: Annotated[int, within(16, 1024)] = 256
+    d: Annotated[int, within(16, 1024)] = 512
     small_d: Annotated[int, within(1, 16)] = 4
     d_model: Annotated[int, within(8, 64)] = 32
     steps: Annotated[int, within(20, 1000)] = 150
+    n_keys: Annotated[int, within(2, 12)] = 8
 
 
 def unit_variance(weight: Tensor, d: int, query_factor: float) -> None:
@@ -47,8 +49,12 @@ def unit_variance(weight: Tensor, d: int, query_factor: float) -> None:
 
 @experiment(long=True)
 def scaling_training(lab: Lab, params: ScalingTraining) -> None:
-    """At a wide head, training with scaled scores leaves training without far behind."""
-    task = Lookup()
+    """At a wide head, training with scaled scores leaves training without far behind.
+
+    The width was settled on five seeds that the claim does not use. At half of it every scaled run still beat every
+    unscaled one, but the margin depended on the seeds and on the number of keys, and was missed as often as met.
+    """
+    task = Lookup(params.n_keys, params.n_keys)
 
     @cache
     def final_loss(arm: str, seed: int, d: int = params.d) -> float:
