@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +43,7 @@ class MarkovChain:
 
     def log_prob(self, ids: Tensor) -> Tensor:
         """log p of each symbol of ids [B,T] given those before it, [B,T] in nats."""
-        out = torch.full(ids.shape, -float(torch.tensor(self.n_symbols).log()), dtype=self.table.dtype)
+        out = torch.full(ids.shape, -math.log(self.n_symbols), dtype=self.table.dtype)
         for t in range(self.order, ids.shape[1]):
             out[:, t] = self.table[tuple(ids[:, t - self.order + i] for i in range(self.order + 1))].log()
         return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -17,7 +18,8 @@ import qkv
 from .evidence import Evidence
 from .kit import Experiment
 
-LEDGER = Path(__file__).with_name("ledger.jsonl")
+ROOT = Path(__file__).parent
+LEDGER = ROOT / "ledger.jsonl"
 MEASURED = (
     "baselines",
     "compress",
@@ -35,8 +37,29 @@ MEASURED = (
 
 
 def digest(experiment: Experiment) -> str:
-    """A fingerprint of the file that the experiment is written in."""
-    return hashlib.sha256(experiment.path.read_bytes()).hexdigest()[:12]
+    """A fingerprint of the file that the experiment is written in, and of those of the lab's topics that it imports."""
+    waiting, seen = [experiment.path], set()
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting += _imported(path)
+    total = hashlib.sha256()
+    for path in sorted(seen):
+        total.update(path.read_bytes())
+    return total.hexdigest()[:12]
+
+
+def _imported(path: Path) -> list[Path]:
+    """The modules in the lab's topics that a file imports; the kit itself is no part of what is measured."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = path.parents[node.level - 1] if node.level else ROOT.parents[1]
+            module = base.joinpath(*(node.module or "").split("."))
+            found += [module / alias.name for alias in node.names] + [module]
+    files = [place.with_suffix(".py") for place in found]
+    return [file for file in files if file.is_file() and file.parent.parent == ROOT]
 
 
 @cache
