@@ -1,4 +1,5 @@
 """The controls: models that are no Transformer, behind the same calls. Import what you need from its module.
 
-recurrent.py   LSTM, GRU and plain recurrent networks
+naive_bayes.py  a class, then independent words; closed form
+recurrent.py    LSTM, GRU and plain recurrent networks
 """
