@@ -111,7 +111,7 @@ async function drawParts() {
     const key = `${part.site} ${part.layer}`;
     if (!rows.has(key)) rows.set(key, make("tr", {}, make("th", { scope: "row", textContent: `${say(`site_${part.site}`)} ${part.layer}` })));
     const button = pressed(make("button", { type: "button", textContent: part.kl.toFixed(2) }), false);
-    button.style.background = heat(0.6 * part.kl / most);
+    button.style.background = heat((dark() ? 0.35 : 0.6) * part.kl / most);
     button.setAttribute("aria-label", `${say("removed", { part: name(part) })}: ${part.kl.toFixed(2)} nat`);
     button.addEventListener("click", () => {
       all("button", box).forEach(other => pressed(other, other === button));

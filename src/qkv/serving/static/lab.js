@@ -109,7 +109,7 @@ async function startIndex() {
   const values = state();
   $("#search").value = values.get("q") ?? "";
   all("[data-filter]").forEach(select => { select.value = values.get(select.dataset.filter) ?? ""; });
-  $("#filters").addEventListener("input", filter);
+  for (const kind of ["input", "change"]) $("#filters").addEventListener(kind, filter);
   $("#filters").addEventListener("submit", event => event.preventDefault());
   $("#clear").addEventListener("click", () => { $("#filters").reset(); filter(); $("#search").focus(); });
   if (values.get("search")) $("#search").focus();

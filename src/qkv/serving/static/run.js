@@ -9,7 +9,9 @@ async function draw(root) {
       const label = canvas.getAttribute("aria-label");
       for (const node of all("[role], [aria-label], [aria-roledescription]", canvas))
         for (const name of ["role", "aria-label", "aria-roledescription"]) node.removeAttribute(name);
+      canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", label);
+      canvas.removeAttribute("aria-roledescription");
     } catch (error) { canvas.innerHTML = still; console.warn(error); }
   }
 }
