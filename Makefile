@@ -1,4 +1,4 @@
-# make demo     trains a Transformer that pronounces English words, measures it, uses it, shows what it attends to
+# make demo     trains a Transformer that pronounces English words, measures it, uses it, shows what it attends to, answers a question
 # make test     lint, types and the whole test suite: what CI runs
 # make check    lint, format and types only
 # make lab      opens the lab: every question with its answer, experiments to run again, trained models to look into
@@ -28,6 +28,7 @@ demo: $(VENV)/.demo
 	$(BIN)/qkv evaluate $(DEMO)
 	$(BIN)/qkv predict $(DEMO) transformer attention nightingale
 	$(BIN)/qkv explain $(DEMO) nightingale --html $(DEMO)/attention.html
+	$(BIN)/qkv ask 69 --quick
 	@echo "Every layer and head: open $(DEMO)/attention.html"
 
 lab: $(VENV)/.serve,demo

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from qkv.cli import verify
+
 if TYPE_CHECKING:
     from qkv.serving.content import Library
 
 app = typer.Typer(no_args_is_help=False, invoke_without_command=True)
+app.command("verify")(verify.verify)
 
 
 @app.callback()

@@ -106,8 +106,9 @@ class Lab:
     def number(self, name: str, value: float | Tensor, unit: str = "") -> float:
         """Record a measurement that no claim rests on; prose may name it. Returns it."""
         self._require_new(name)
-        self.numbers[name] = Number(float(value), unit)
-        return float(value)
+        plain = float(value.detach() if isinstance(value, Tensor) else value)
+        self.numbers[name] = Number(plain, unit)
+        return plain
 
     def figure(self, name: str, drawing: dict[str, Any]) -> None:
         """Keep a drawing of `figures`."""
@@ -201,7 +202,8 @@ class Lab:
         values = []
         for seed in seeds or (self.seed,):
             runtime.seed_everything(seed)
-            values.append(float(measure(arm, seed) if seeds else measure(arm)))
+            value = measure(arm, seed) if seeds else measure(arm)
+            values.append(float(value.detach() if isinstance(value, Tensor) else value))
         return tuple(values)
 
     def _require_new(self, name: str) -> None:

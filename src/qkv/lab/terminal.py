@@ -59,7 +59,7 @@ def plain_math(latex: str) -> str:
     while (shorter := _scripts(text)) != text:
         text = shorter
     text = _converter().latex_to_text(text).translate({ord(UP): "^", ord(DOWN): "_"})
-    return re.sub(r"\s+", " ", text).strip()
+    return re.sub(r"\s+(?=[\s),.;|\]])", "", text).replace("\n", " ").strip()
 
 
 def _scripts(latex: str) -> str:
@@ -86,7 +86,7 @@ def _converter() -> Any:
     def fraction(node: Any, l2tobj: Any) -> str:
         parts = [l2tobj.nodelist_to_text([argument]).strip() for argument in node.nodeargd.argnlist]
         above, below = (p if re.fullmatch(r"[\w∂√]+(\(.*\))?", p) and len(p) < 4 else f"({p})" for p in parts)
-        return f"{above}/{below if not parts[1].startswith('√') else parts[1]}"
+        return f"{above}/{below if not parts[1].startswith('√') else parts[1]} "
 
     symbols = get_default_latex_context_db()
     ours = [MacroTextSpec("frac", simplify_repl=fraction)]
@@ -130,7 +130,7 @@ def claims(evidence: Evidence, language: str, title: str) -> Table:
     words = WORDS[language]
     table = Table(title=title, title_justify="left", title_style="dim", box=None, padding=(0, 2, 0, 0))
     for column in ("claim", "measured", "expected", "control"):
-        table.add_column(words[column], ratio=5 if column == "claim" else 2 if column == "control" else None)
+        table.add_column(words[column], ratio={"claim": 5, "control": 3}.get(column), overflow="fold")
     table.add_column("")
     for claim in evidence.claims:
         verdict = Line(words["passed"], style="green") if claim.passed else Line(words["failed"], style="bold red")
