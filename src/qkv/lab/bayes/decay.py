@@ -112,6 +112,11 @@ def decay_and_prior(lab: Lab, params: Decay) -> None:
         without=Text("AdamW: decay outside the gradient", "AdamW：衰减不经过梯度"),
         holds=above(0.05),
     )
+    _figure(lab, exact, ends)
+
+
+def _figure(lab: Lab, exact: Tensor, ends: dict[str, Tensor]) -> None:
+    """The flat direction, where a prior shows most."""
     lab.figure(
         "ends",
         figures.bars(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from qkv.baselines.naive_bayes import NaiveBayes
+from qkv.baselines.recurrent import Recurrent, RecurrentConfig
 from qkv.data.batch import Batch
 from qkv.lab import figures, small
 from qkv.lab.checks import above
@@ -68,12 +69,12 @@ def irony_cue(lab: Lab, params: Irony) -> None:
         ids, labels = texts(params, source, rows, generator)
         return small.at_last(torch.cat([ids, torch.full((rows, 1), CLASS)], 1), labels)
 
+    def reader(model: nn.Module, seed: int) -> nn.Module:
+        return lab.train(model, lambda g: batch(told, params.rows, g), params.steps, seed=seed, learning_rate=1e-2)
+
     def accuracy(source: Source, seed: int) -> float:
         if seed not in trained:
-            fresh = small.encoder(CLASS + 1, d_model=32, n_layers=1)
-            trained[seed] = lab.train(
-                fresh, lambda g: batch(told, params.rows, g), params.steps, seed=seed, learning_rate=1e-2
-            )
+            trained[seed] = reader(small.encoder(CLASS + 1, d_model=32, n_layers=1), seed)
         return small.accuracy(trained[seed], batch(source, params.tested, lab.generator(seed)))
 
     controls = {
@@ -106,20 +107,28 @@ def irony_cue(lab: Lab, params: Irony) -> None:
             unit="share",
             seeds=3,
         )
+    recurrent = reader(Recurrent(RecurrentConfig(CLASS + 1, 32)), lab.seed)
+    lab.number("lstm", small.accuracy(recurrent, batch(told, params.tested, lab.generator())), "share")
     ids, labels = texts(params, told, params.tested, lab.generator())
     other_ids, other_labels = texts(params, told, params.tested, lab.generator(1))
     bag = NaiveBayes.fit(ids, labels, N_WORDS, 2).accuracy(other_ids, other_labels)
     lab.number("naive_bayes", bag, "share")
     lab.number("literal", 1 - params.ironic, "share")
+    heard = {name: accuracy(source, lab.seed) for name, source in (("told", told), ("new", new), ("untold", untold))}
+    _figure(lab, heard, bag)
+
+
+def _figure(lab: Lab, heard: dict[str, float], bag: float) -> None:
+    """What each reader makes of the same texts."""
     lab.figure(
         "accuracy",
         figures.bars(
             Text("What the writer thinks, recognised", "识别出作者真实态度的比例"),
             Text("accuracy", "准确率"),
             {
-                "cue": accuracy(told, lab.seed),
-                "new": accuracy(new, lab.seed),
-                "none": accuracy(untold, lab.seed),
+                "cue": heard["told"],
+                "new": heard["new"],
+                "none": heard["untold"],
                 "bag": bag,
             },
             {

@@ -92,6 +92,11 @@ def occam_factor(lab: Lab, params: Occam) -> None:
         without=Text("no prior: maximum likelihood", "去掉先验，即最大似然"),
         holds=below(0.5),
     )
+    _figure(lab, scores)
+
+
+def _figure(lab: Lab, scores: dict[str, dict[int, float]]) -> None:
+    """The two scores side by side; degrees one and two are off the chart."""
     lab.figure(
         "evidence",
         figures.lines(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -109,7 +110,12 @@ def attention_posterior(lab: Lab, params: Posterior) -> None:
         holds=below(1e-10),
     )
     _likelihood(lab, params, attend(q, k, v)[1])
-    spread = [(s, float(distance(Arm(level * torch.linspace(1 - s, 1 + s, len(k))[:, None])))) for s in SPREADS]
+    _figure(lab, level, distance)
+
+
+def _figure(lab: Lab, level: Tensor, distance: Callable[[Arm], Tensor]) -> None:
+    """From keys `level` [S,D] of one norm to keys of many."""
+    spread = [(s, float(distance(Arm(level * torch.linspace(1 - s, 1 + s, len(level))[:, None])))) for s in SPREADS]
     lab.figure(
         "norms",
         figures.lines(

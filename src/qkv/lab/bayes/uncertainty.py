@@ -60,6 +60,7 @@ def texts(rows: int, length: int, least: int, most: int, generator: torch.Genera
 
 
 def asking(words: Tensor, labels: Tensor) -> Batch:
+    """Words [B,T] and, after them, the token that asks for the labels [B]."""
     return small.at_last(torch.cat([words, torch.full((len(words), 1), CLASS)], 1), labels)
 
 
