@@ -7,6 +7,7 @@ from functools import cache
 from typing import Annotated
 
 import torch
+from torch import Tensor
 
 from qkv.data.batch import Batch
 from qkv.data.chains import MarkovChain
@@ -37,49 +38,59 @@ class LengthTraining:
     window: Annotated[int, within(1, 64)] = 12
 
 
+class Readers:
+    """Models of each kind of position, trained on short texts of one source, and what they lose on long ones."""
+
+    def __init__(self, lab: Lab, params: LengthTraining):
+        self.lab, self.params = lab, params
+        self.chain = MarkovChain.random(VOCAB, 2, torch.Generator().manual_seed(5))
+        self.trained, self.curve = cache(self._trained), cache(self._curve)
+
+    def _trained(self, kind: str, seed: int) -> DecoderOnly:
+        torch.manual_seed(seed)
+        model = small.decoder(VOCAB, n_heads=4, position=KINDS[kind])
+
+        def batch(generator: torch.Generator) -> Batch:
+            return small.following(self.chain.sample(16, self.params.short + 1, generator))
+
+        self.lab.train(model, batch, self.params.steps, seed=seed)
+        return model
+
+    def _curve(self, kind: str, seed: int, back: int | None = None) -> Tensor:
+        """Excess loss over the chain's own, in nats, at each position of long texts."""
+        model, rows, length = self.trained(kind, seed), 128, self.params.long
+        ids = self.chain.sample(rows, length + 1, torch.Generator().manual_seed(10_000 + seed))
+        mask = None if back is None else Window(back=back)
+        with torch.no_grad():
+            z = model.head(model.decode(ids[:, :-1], Tokens.arange(rows, length), mask=mask))
+        found = -z.log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+        return (found + self.chain.log_prob(ids)[:, 1:]).mean(0)
+
+    def inside(self, kind: str, seed: int) -> float:
+        """The mean excess in the second half of the trained length."""
+        short = self.params.short
+        return float(self.curve(kind, seed)[short // 2 : short].mean())
+
+    def far(self, kind: str, seed: int, back: int | None = None) -> float:
+        """The mean excess in the last quarter of a long text; back: how many keys before each query are left."""
+        return float(self.curve(kind, seed, back)[-self.params.long // 4 :].mean())
+
+    def beyond(self, kind: str, seed: int) -> float:
+        """How much more a token costs far out than inside."""
+        return self.far(kind, seed) - self.inside(kind, seed)
+
+
 @experiment(long=True)
 def length_training(lab: Lab, params: LengthTraining) -> None:
     """Beyond the trained length some positions fail; a model with a linear bias reads its neighbourhood there."""
-    chain = MarkovChain.random(VOCAB, 2, torch.Generator().manual_seed(5))
-
-    def batch(generator: torch.Generator, length: int = params.short, rows: int = 16) -> Batch:
-        return small.following(chain.sample(rows, length + 1, generator))
-
-    @cache
-    def trained(kind: str, seed: int) -> DecoderOnly:
-        torch.manual_seed(seed)
-        model = small.decoder(VOCAB, n_heads=4, position=KINDS[kind])
-        lab.train(model, batch, params.steps, seed=seed)
-        return model
-
-    @cache
-    def curve(kind: str, seed: int, back: int | None = None) -> torch.Tensor:
-        """Excess loss over the chain's own, in nats, at each position of long texts."""
-        ids = chain.sample(128, params.long + 1, torch.Generator().manual_seed(10_000 + seed))
-        model = trained(kind, seed)
-        with torch.no_grad():
-            mask = None if back is None else Window(back=back)
-            z = model.head(model.decode(ids[:, :-1], Tokens.arange(128, params.long), mask=mask))
-        found = -z.log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
-        return (found + chain.log_prob(ids)[:, 1:]).mean(0)
-
-    def beyond(kind: str, seed: int) -> float:
-        """How much is lost per token in the last quarter of a long text, against the second half of a short one."""
-        excess = curve(kind, seed)
-        return float(excess[-params.long // 4 :].mean() - excess[params.short // 2 : params.short].mean())
-
-    def cut(back: int, seed: int) -> float:
-        """What the last quarter of a long text loses per token when only `back` keys before each query are left."""
-        far = slice(-params.long // 4, None)
-        return float(curve("alibi", seed, back)[far].mean() - curve("alibi", seed)[far].mean())
-
+    readers = Readers(lab, params)
     lab.claim(
         "local",
         Text(
             "A model with a linear bias loses under 0.05 nat a token when it is left its nearest keys only.",
             "线性偏置的模型只留最近的若干键，每个词的损失增加不到 0.05 nat。",
         ),
-        measure=cut,
+        measure=lambda back, seed: readers.far("alibi", seed, back) - readers.far("alibi", seed),
         arm=params.window,
         control=0,
         # One key before the query would not do: with the query's own it is all that a source of order two needs.
@@ -89,7 +100,7 @@ def length_training(lab: Lab, params: LengthTraining) -> None:
         seeds=3,
     )
     # No claim: in some arms the seeds scatter so much that the gap is no three times their range. So all is printed.
-    drawn = {kind: [beyond(kind, lab.seed + i) for i in range(3)] for kind in KINDS}
+    drawn = {kind: [readers.beyond(kind, lab.seed + i) for i in range(3)] for kind in KINDS}
     for kind, found in drawn.items():
         lab.number(f"beyond_{kind}", sum(found) / 3, "nat")
         lab.number(f"beyond_{kind}_least", min(found), "nat")
@@ -97,26 +108,23 @@ def length_training(lab: Lab, params: LengthTraining) -> None:
     gap = (sum(drawn["sinusoidal"]) - sum(drawn["alibi"])) / 3
     widest = max(max(drawn[kind]) - min(drawn[kind]) for kind in ("sinusoidal", "alibi"))
     lab.number("gap_in_ranges", gap / widest, "times")
-    lab.number("inside", curve("alibi", lab.seed)[params.short // 2 : params.short].mean(), "nat")
-    smooth = params.long // 12
-    lab.figure(
-        "beyond",
-        figures.lines(
-            Text("Excess loss by position", "各位置的超额损失"),
-            Text("position", "位置"),
-            Text("nats above the source's own", "高出信源熵的 nat 数"),
-            {
-                kind: [
-                    (float(i), float(curve(kind, lab.seed)[i : i + smooth].mean()))
-                    for i in range(2, params.long - smooth + 1, smooth)
-                ]
-                for kind in KINDS
-            },
-            {
-                "alibi": Text("linear bias (ALiBi)", "线性偏置（ALiBi）"),
-                "sinusoidal": Text("sinusoids", "正弦"),
-                "rotary": Text("rotary", "旋转"),
-                "none": Text("no position", "无位置"),
-            },
-        ),
-    )
+    lab.number("inside", readers.inside("alibi", lab.seed), "nat")
+    draw(lab, readers)
+
+
+def draw(lab: Lab, readers: Readers) -> None:
+    """Excess loss along a long text."""
+    length = readers.params.long
+    smooth = max(1, length // 12)
+    curves = {kind: readers.curve(kind, lab.seed) for kind in KINDS}
+    starts = range(2, length - smooth + 1, smooth)
+    names = {
+        "alibi": Text("linear bias (ALiBi)", "线性偏置（ALiBi）"),
+        "sinusoidal": Text("sinusoids", "正弦"),
+        "rotary": Text("rotary", "旋转"),
+        "none": Text("no position", "无位置"),
+    }
+    title = Text("Excess loss by position", "各位置的超额损失")
+    points = {kind: [(float(i), float(c[i : i + smooth].mean())) for i in starts] for kind, c in curves.items()}
+    unit = Text("nats above the source's own", "高出信源熵的 nat 数")
+    lab.figure("beyond", figures.lines(title, Text("position", "位置"), unit, points, names))

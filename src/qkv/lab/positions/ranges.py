@@ -65,22 +65,7 @@ def pairs(mask: Mask, length: int, n_global: int = 0) -> float:
 @experiment()
 def attention_ranges(lab: Lab, params: AttentionRanges) -> None:
     """Heads may each have a scale of their own; windows widen layer by layer; a global token joins the ends."""
-    scales = mean_distances(LinearBias(), params)
-    lab.claim(
-        "scales",
-        Text(
-            "With a slope for each head one layer looks at several ranges: the widest is over ten times the narrowest.",
-            "每个头一个斜率时，一层就能同时看多种范围：最宽的超过最窄的十倍。",
-        ),
-        measure=lambda position: (d := mean_distances(position, params)).max() / d.min(),
-        arm=LinearBias(),
-        control=NoPosition(),
-        without=Text("no bias: all heads begin with one range", "没有偏置：各头的范围相同"),
-        holds=above(10.0),
-        unit="ratio",
-    )
-    lab.number("narrowest", scales.min(), "tokens")
-    lab.number("widest", scales.max(), "tokens")
+    claim_heads(lab, params)
     window = Causal() & Window(back=params.back)
     reach = params.n_layers * params.back
     lab.claim(
@@ -125,6 +110,26 @@ def attention_ranges(lab: Lab, params: AttentionRanges) -> None:
         unit="ratio",
     )
     lab.number("share", pairs(mixed, 8 * params.length, 1) / pairs(Full(), 8 * params.length), "share")
+
+
+def claim_heads(lab: Lab, params: AttentionRanges) -> None:
+    """That heads can differ in how far they look before content plays a part."""
+    scales = mean_distances(LinearBias(), params)
+    lab.claim(
+        "scales",
+        Text(
+            "With a slope for each head one layer looks at several ranges: the widest is over ten times the narrowest.",
+            "每个头一个斜率时，一层就能同时看多种范围：最宽的超过最窄的十倍。",
+        ),
+        measure=lambda position: (d := mean_distances(position, params)).max() / d.min(),
+        arm=LinearBias(),
+        control=NoPosition(),
+        without=Text("no bias: all heads begin with one range", "没有偏置：各头的范围相同"),
+        holds=above(10.0),
+        unit="ratio",
+    )
+    lab.number("narrowest", scales.min(), "tokens")
+    lab.number("widest", scales.max(), "tokens")
     title = Text("Mean distance of each head, with a linear bias", "线性偏置下各头的平均距离")
     heights = {str(i + 1): float(v) for i, v in enumerate(scales)}
     lab.figure("heads", figures.bars(title, Text("tokens", "词"), heights, scale="symlog"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -147,6 +147,11 @@ def gradient_reach(lab: Lab, params: GradientReach) -> None:
         lab.number(f"{key}_kept", math.exp(decay[key]), "per step")
     for key in ("attention", "rnn", "lstm", "lstm_open"):
         lab.number(f"{key}_far", curves[key][-1][1])
+    draw(lab, curves)
+
+
+def draw(lab: Lab, curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+    """The influence at each distance, for each kind of network."""
     names = {
         "attention": Text("attention", "注意力"),
         "matching": Text("attention that matches", "匹配的注意力"),

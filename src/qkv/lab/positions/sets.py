@@ -78,6 +78,26 @@ def set_training(lab: Lab, params: SetTraining) -> None:
         )
         return score(model, paired, params.pair_steps, seed)
 
+    claim_order(lab, order)
+    lab.claim(
+        "pairs",
+        Text(
+            "One layer of attention without positions finds units that have a double better than pooling does.",
+            "一层没有位置编码的注意力比先汇总更能找出集合中成对的单元。",
+        ),
+        measure=pairs,
+        arm=None,
+        control=0.0,
+        without=Text("uniform weights: each unit sees the mean of the set", "权重均匀：每个单元只看到集合的均值"),
+        holds=higher(),
+        unit="accuracy",
+        seeds=3,
+    )
+    lab.number("majority", 1 - 2 * (params.length // 4) / params.length, "accuracy")
+
+
+def claim_order(lab: Lab, order: Callable[[PositionConfig, bool, int], float]) -> None:
+    """What lets a model say which mark came first. order: (position, whether causal, seed) -> accuracy."""
     none = (NoPosition(), False)
     for name, arm, text in (
         (
@@ -97,7 +117,7 @@ def set_training(lab: Lab, params: SetTraining) -> None:
         lab.claim(
             name,
             text,
-            measure=lambda arm, seed: order(*arm, seed),
+            measure=lambda arm, seed: order(arm[0], arm[1], seed),
             arm=arm,
             control=none,
             without=Text("an encoder without positions", "没有位置编码的编码器"),
@@ -105,18 +125,3 @@ def set_training(lab: Lab, params: SetTraining) -> None:
             unit="accuracy",
             seeds=3,
         )
-    lab.claim(
-        "pairs",
-        Text(
-            "One layer of attention without positions finds units that have a double better than pooling does.",
-            "一层没有位置编码的注意力比先汇总更能找出集合中成对的单元。",
-        ),
-        measure=pairs,
-        arm=None,
-        control=0.0,
-        without=Text("uniform weights: each unit sees the mean of the set", "权重均匀：每个单元只看到集合的均值"),
-        holds=higher(),
-        unit="accuracy",
-        seeds=3,
-    )
-    lab.number("majority", 1 - 2 * (params.length // 4) / params.length, "accuracy")
