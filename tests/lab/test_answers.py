@@ -108,7 +108,7 @@ def test_placeholders_take_formats_and_name_what_is_missing():
         ("69", "a69"),
         ("A69", "a69"),
         ("b9", "b9"),
-        ("why divide by sqrt d", "b22"),
+        ("why divide by √d_k", "a69"),
         ("标签平滑", "a30"),
         ("beam search", "a75"),
     ],

@@ -59,7 +59,7 @@ class Experiment:
     @property
     def path(self) -> Path:
         """The file that it is written in."""
-        return Path(inspect.getfile(self.run))
+        return Path(inspect.getfile(inspect.unwrap(self.run)))
 
 
 def experiment(long: bool = False) -> Callable[[Callable[[Lab, Any], None]], Experiment]:

@@ -97,7 +97,7 @@ def find(query: str) -> list[Question]:
 
 def _words(text: str) -> set[str]:
     """Words of Latin letters without a final s or d, and pairs of neighbouring Chinese characters."""
-    latin = {word.rstrip("sd") for word in re.findall(r"[a-z0-9]+", text.lower())} - _COMMON
+    latin = {word.rstrip("sd") for word in re.findall(r"[a-z0-9]+", text.lower())} - _COMMON - {""}
     chinese = "".join(re.findall(r"[\u4e00-\u9fff]+", text))
     return latin | {chinese[i : i + 2] for i in range(len(chinese) - 1)}
 

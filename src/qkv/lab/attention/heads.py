@@ -47,6 +47,7 @@ def single(whole: Attention, head: int, column_block: int) -> Attention:
 
 
 def n_parameters(module: nn.Module) -> int:
+    """How many numbers the module holds."""
     return sum(p.numel() for p in module.parameters())
 
 

@@ -34,6 +34,7 @@ from .parts import furthest, normal
 
 
 def per_head(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
+    """One head after the other."""
     outs = []
     for head in range(q.shape[1]):
         scores = q[:, head] @ k[:, head].transpose(1, 2) / q.shape[-1] ** 0.5
@@ -43,16 +44,19 @@ def per_head(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
 
 
 def batched(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
+    """All heads in two contractions."""
     scores = torch.einsum("bhtd,bhsd->bhts", q, k) / q.shape[-1] ** 0.5
     weights = scores.masked_fill(~visible, float("-inf")).softmax(-1)
     return torch.einsum("bhts,bhsd->bhtd", weights, v)
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
+    """torch's own."""
     return F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
 
 
 def tiled(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, block: int = 4) -> Tensor:
+    """Keys tile by tile, with a running maximum, sum and mixture."""
     top = q.new_full((*q.shape[:3], 1), float("-inf"))
     total, mixed = torch.zeros_like(top), torch.zeros_like(q)
     for start in range(0, k.shape[2], block):
@@ -134,6 +138,11 @@ def attention_implementations(lab: Lab, params: Implementations) -> None:
         holds=below(1e-10),
     )
     _against_torch(lab, params)
+    _memory(lab, params)
+
+
+def _memory(lab: Lab, params: Implementations) -> None:
+    """What each keeps for the backward pass, at a length and at its double."""
     kept = {
         name: [kept_bytes(kernel, n) for n in (params.long, 2 * params.long)]
         for name, kernel in {**KERNELS, "chunked": Chunked(params.block)}.items()

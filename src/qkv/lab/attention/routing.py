@@ -109,6 +109,10 @@ def self_weight(lab: Lab, params: SelfWeight) -> None:
         without=Text("no such mask", "不加这个掩码"),
         holds=exactly(0),
     )
+    _draw(lab, params, drawn)
+
+
+def _draw(lab: Lab, params: SelfWeight, drawn: dict[int, Tensor]) -> None:
     lab.figure(
         "diagonal",
         figures.lines(
@@ -116,9 +120,9 @@ def self_weight(lab: Lab, params: SelfWeight) -> None:
             Text("width", "宽度"),
             Text("weight", "权重"),
             {
-                "raw": [(d, measured[d]) for d in widths],
-                "formula": [(d, predicted(d, params.length)) for d in widths],
-                "projected": [(d, float(on_itself(projected(d), drawn[d]).mean())) for d in widths],
+                "raw": [(d, float(on_itself(raw(d), x).mean())) for d, x in drawn.items()],
+                "formula": [(d, predicted(d, params.length)) for d in drawn],
+                "projected": [(d, float(on_itself(projected(d), x).mean())) for d, x in drawn.items()],
             },
             {
                 "raw": Text("x·x'/√d", "x·x'/√d"),

@@ -49,6 +49,7 @@ def by_hand(model: DecoderOnly, batch: Batch, shift: int = 0) -> float:
 
 
 def mean_loss(model: DecoderOnly, batch: Batch) -> Tensor:
+    """The loss as training divides it: the sum over all tokens by their number."""
     value, count = total(model, batch)
     return value / count
 
