@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Literal
@@ -99,34 +100,7 @@ def two_inputs(lab: Lab, params: Sources) -> None:
     memory = lab.number("memory_exact", even.entropy("prefix") - even.entropy("both"), "nat")
     prefix = lab.number("prefix_exact", even.entropy("source") - even.entropy("both"), "nat")
     lab.number("strong_exact", strong.entropy("prefix") - strong.entropy("both"), "nat")
-    lab.claim(
-        "memory",
-        Text(
-            "A memory lowers the loss by I(y_t; x | y_<t), within 0.03 nat.",
-            "有了编码结果，损失的下降等于 I(y_t; x | y_<t)，误差在 0.03 nat 以内。",
-        ),
-        measure=lambda given, seed: loss(even, "prefix", seed) - loss(even, given, seed),
-        arm="both",
-        control="both, other source",
-        without=Text("at the test, the source of another row", "测试时换成别的样本的源序列"),
-        holds=close(memory, 0.03),
-        unit="nat",
-        seeds=3,
-    )
-    lab.claim(
-        "prefix",
-        Text(
-            "A prefix lowers the loss by I(y_t; y_<t | x), within 0.03 nat.",
-            "有了前缀，损失的下降等于 I(y_t; y_<t | x)，误差在 0.03 nat 以内。",
-        ),
-        measure=lambda given, seed: loss(even, "source", seed) - loss(even, given, seed),
-        arm="both",
-        control="both, other prefix",
-        without=Text("at the test, the prefix of another row", "测试时换成别的样本的前缀"),
-        holds=close(prefix, 0.03),
-        unit="nat",
-        seeds=3,
-    )
+    claim_gains(lab, lambda given, seed: loss(even, given, seed), memory, prefix)
     lab.claim(
         "ignored",
         Text(
@@ -141,15 +115,53 @@ def two_inputs(lab: Lab, params: Sources) -> None:
         unit="nat",
         seeds=3,
     )
-    if len(lab.claims) == 3:
-        found = {c.name: sum(c.measured) / len(c.measured) for c in lab.claims if c.measured}
-        heights = {"memory": memory, "memory_found": found.get("memory", 0.0)}
-        heights |= {"prefix": prefix, "prefix_found": found.get("prefix", 0.0)}
-        names = {
-            "memory": Text("I(y; x | prefix)", "I(y; x | 前缀)"),
-            "memory_found": Text("gain from the memory", "编码结果的增益"),
-            "prefix": Text("I(y; prefix | x)", "I(y; 前缀 | x)"),
-            "prefix_found": Text("gain from the prefix", "前缀的增益"),
-        }
-        title = Text("What each input is worth, exact and measured", "两路输入的价值：精确值与测得值")
-        lab.figure("worth", figures.bars(title, Text("nat", "nat"), heights, names))
+    draw_worth(lab, memory, prefix)
+
+
+def claim_gains(lab: Lab, loss: Callable[[Given, int], float], memory: float, prefix: float) -> None:
+    """The two gains beside the two informations; loss: (what is given, seed) -> nat."""
+    lab.claim(
+        "memory",
+        Text(
+            "A memory lowers the loss by I(y_t; x | y_<t), within 0.03 nat.",
+            "有了编码结果，损失的下降等于 I(y_t; x | y_<t)，误差在 0.03 nat 以内。",
+        ),
+        measure=lambda given, seed: loss("prefix", seed) - loss(given, seed),
+        arm="both",
+        control="both, other source",
+        without=Text("at the test, the source of another row", "测试时换成别的样本的源序列"),
+        holds=close(memory, 0.03),
+        unit="nat",
+        seeds=3,
+    )
+    lab.claim(
+        "prefix",
+        Text(
+            "A prefix lowers the loss by I(y_t; y_<t | x), within 0.03 nat.",
+            "有了前缀，损失的下降等于 I(y_t; y_<t | x)，误差在 0.03 nat 以内。",
+        ),
+        measure=lambda given, seed: loss("source", seed) - loss(given, seed),
+        arm="both",
+        control="both, other prefix",
+        without=Text("at the test, the prefix of another row", "测试时换成别的样本的前缀"),
+        holds=close(prefix, 0.03),
+        unit="nat",
+        seeds=3,
+    )
+
+
+def draw_worth(lab: Lab, memory: float, prefix: float) -> None:
+    """Exact and measured, as bars; nothing where not all claims were asked for."""
+    if len(lab.claims) < 3:
+        return
+    found = {c.name: sum(c.measured) / len(c.measured) for c in lab.claims if c.measured}
+    heights = {"memory": memory, "memory_found": found.get("memory", 0.0)}
+    heights |= {"prefix": prefix, "prefix_found": found.get("prefix", 0.0)}
+    names = {
+        "memory": Text("I(y; x | prefix)", "I(y; x | 前缀)"),
+        "memory_found": Text("gain from the memory", "编码结果的增益"),
+        "prefix": Text("I(y; prefix | x)", "I(y; 前缀 | x)"),
+        "prefix_found": Text("gain from the prefix", "前缀的增益"),
+    }
+    title = Text("What each input is worth, exact and measured", "两路输入的价值：精确值与测得值")
+    lab.figure("worth", figures.bars(title, Text("nat", "nat"), heights, names))

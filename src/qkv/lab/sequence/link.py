@@ -162,6 +162,11 @@ def cross_link(lab: Lab, params: Link) -> None:
         without=Text("the decoder's own keys and values", "换成解码器自身的键和值"),
         holds=exactly(0),
     )
+    claim_once(lab, bench)
+
+
+def claim_once(lab: Lab, bench: Bench) -> None:
+    """Keys and values of the memory, computed once and kept."""
     lab.claim(
         "once",
         Text("With a cache a layer projects the memory once a sentence.", "有缓存时，每层对编码结果只投影一次。"),

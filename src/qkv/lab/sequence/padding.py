@@ -161,6 +161,11 @@ def mask_sites(lab: Lab, params: MaskSites) -> None:
         holds=EQUAL,
     )
     lab.number("prefill", pair.stepwise(True, first=3))
+    draw_deleted(lab, pair)
+
+
+def draw_deleted(lab: Lab, pair: Pair) -> None:
+    """What is lost with each mask, as bars."""
     deleted = {
         "encoder": pair.padded_source(encoder_mask=False),
         "cross": pair.padded_source(cross_mask=False),

@@ -51,6 +51,7 @@ def at_once(model: DecoderOnly, ids: Tensor, start: int = 0) -> Tensor:
 
 
 def gap(a: Tensor, b: Tensor) -> float:
+    """The largest absolute difference."""
     return float((a - b).abs().max())
 
 
@@ -176,6 +177,24 @@ def parallel_pass(lab: Lab, params: ParallelPass) -> None:
         holds=exactly(0),
         unit="operations",
     )
+    claim_passes(lab, params, model)
+    lengths = [4, 8, 16, 32]
+    series = {"transformer": model, "rnn": rnn}
+    names = {"transformer": Text("Transformer", "Transformer"), "rnn": Text("recurrent network", "循环网络")}
+    lab.figure(
+        "depth",
+        figures.lines(
+            Text("Operations that must wait for one another", "必须依次等待的运算数"),
+            Text("length of the text", "文本长度"),
+            Text("operations", "运算数"),
+            {key: [(n, depth_at(m, n)) for n in lengths] for key, m in series.items()},
+            names,
+        ),
+    )
+
+
+def claim_passes(lab: Lab, params: ParallelPass, model: DecoderOnly) -> None:
+    """One pass over a text that is given, beside one token after the other."""
     ids = torch.randint(VOCAB, (1, params.short), generator=lab.generator())
     lab.claim(
         "same",
@@ -210,17 +229,4 @@ def parallel_pass(lab: Lab, params: ParallelPass) -> None:
         without=Text("the text is generated, not given", "文本要生成，而不是给定"),
         holds=exactly(1),
         unit="passes",
-    )
-    lengths = [4, 8, 16, 32]
-    series = {"transformer": model, "rnn": rnn}
-    names = {"transformer": Text("Transformer", "Transformer"), "rnn": Text("recurrent network", "循环网络")}
-    lab.figure(
-        "depth",
-        figures.lines(
-            Text("Operations that must wait for one another", "必须依次等待的运算数"),
-            Text("length of the text", "文本长度"),
-            Text("operations", "运算数"),
-            {key: [(n, depth_at(m, n)) for n in lengths] for key, m in series.items()},
-            names,
-        ),
     )
