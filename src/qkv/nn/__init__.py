@@ -6,6 +6,7 @@ from .cache import Cache
 from .feedforward import FeedForward, FeedForwardConfig, NoFeedForward
 from .init import InitConfig, Normal, Xavier
 from .kernels import Chunked, Einsum, Fused, KernelConfig, PerHead
+from .linear import Linear
 from .masks import All, Any, Causal, Explicit, Full, GlobalTokens, Mask, MaskConfig, Not, Prefix, SameDocument, Window
 from .norms import BatchNorm, LayerNorm, NoNorm, NormConfig, RMSNorm
 from .positions import Learned, LinearBias, NoPosition, PositionConfig, RelativeBuckets, Rotary, Sinusoidal
@@ -38,6 +39,7 @@ __all__ = [
     "KernelConfig",
     "LayerNorm",
     "Learned",
+    "Linear",
     "LinearBias",
     "Mask",
     "MaskConfig",

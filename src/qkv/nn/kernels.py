@@ -1,4 +1,4 @@
-"""How attention is computed: the table of kernels, all equal in value and gradient.
+"""How attention is computed: the table of kernels, all of this file equal in value and gradient.
 
 A kernel is a module (q [B,H,T,D], k [B,G,S,D], v [B,G,S,D], view, *, scale, dropout, need_weights)
 -> (out [B,H,T,D], weights [B,H,T,S] or None). Query head h reads key head h // (H/G). A row that may see nothing
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .dropout import dropout as drop
+from .linear import Linear
 from .view import View
 
 
@@ -177,4 +178,5 @@ class Chunked:
         return ChunkedKernel(self.block)
 
 
-KernelConfig = PerHead | Einsum | Fused | Chunked
+KernelConfig = PerHead | Einsum | Fused | Chunked | Linear
+"""The table of kernels. All compute one function, but `Linear`, which has its own (see linear.py)."""

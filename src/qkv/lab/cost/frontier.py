@@ -1,0 +1,142 @@
+"""Cost against quality, measured: models of several sizes on a source whose entropy is known (B5, B27)."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+
+from qkv.data.batch import IGNORE
+from qkv.data.chains import MarkovChain
+from qkv.lab import figures, small
+from qkv.lab.checks import lower
+from qkv.lab.evidence import Text
+from qkv.lab.kit import Lab, experiment, within
+from qkv.nn import Causal, Mask, Window
+from qkv.probe.cost import operations
+
+ALONE = Causal() & Window(0)
+"""A token sees itself only."""
+
+
+@dataclass(frozen=True)
+class BudgetFrontier:
+    """n_symbols: of a chain in which a symbol depends on the two before it. length: of a text. rows: of a batch. steps:
+    updates of each model."""
+
+    n_symbols: Annotated[int, within(3, 12)] = 4
+    length: Annotated[int, within(8, 64)] = 16
+    rows: Annotated[int, within(4, 64)] = 32
+    steps: Annotated[int, within(20, 600)] = 150
+
+
+@dataclass(frozen=True)
+class Size:
+    """d: width. n_layers. heads. mask: what a token sees."""
+
+    d: int
+    n_layers: int
+    heads: int = 2
+    mask: Mask | None = None
+
+
+SIZES = {
+    "narrow": Size(4, 1),
+    "middle": Size(16, 1),
+    "deep": Size(16, 2),
+    "wide": Size(32, 1),
+    "alone": Size(32, 1, mask=ALONE),
+    "heads": Size(32, 1, heads=8),
+}
+
+
+@experiment(long=True)
+def budget_frontier(lab: Lab, params: BudgetFrontier) -> None:
+    """Operations buy quality only where the model can reach what the task needs; some sizes are dominated."""
+    chain = MarkovChain.random(params.n_symbols, 2, torch.Generator().manual_seed(5))
+    seeds = range(lab.seed, lab.seed + 3)
+
+    def excess(size: Size, seed: int) -> float:
+        """Loss above the entropy of the chain, in nats a symbol."""
+        torch.manual_seed(seed)
+        model = small.decoder(
+            params.n_symbols, d_model=size.d, n_layers=size.n_layers, n_heads=size.heads, mask=size.mask or Causal()
+        )
+        lab.train(
+            model,
+            lambda g: small.following(chain.sample(params.rows, params.length + 1, g)),
+            params.steps,
+            seed=seed,
+            learning_rate=5e-3,
+        )
+        held_out = chain.sample(256, params.length + 1, torch.Generator().manual_seed(99))
+        batch = small.following(held_out)
+        batch.targets[:, 0] = IGNORE  # one symbol of context is not two
+        truth = -float(chain.log_prob(held_out)[:, 2:].mean())
+        return small.log_loss(model, batch) - truth
+
+    results = {(name, seed): excess(size, seed) for name, size in SIZES.items() for seed in seeds}
+    means = {name: statistics.fmean(results[name, seed] for seed in seeds) for name in SIZES}
+    costs = {
+        name: operations(small.stack(params.n_symbols, size.d, size.n_layers, size.heads), params.length).total
+        for name, size in SIZES.items()
+    }
+    lab.claim(
+        "reach",
+        Text(
+            "A model that sees the past comes nearer to the entropy than one as costly that sees the present only.",
+            "能看到过去的模型，比开销相同但只看当前词的模型更接近熵。",
+        ),
+        measure=lambda name, seed: results[name, seed],
+        arm="wide",
+        control="alone",
+        without=Text("the same operations, but a token sees itself only", "运算次数相同，但每个词只看自己"),
+        holds=lower(),
+        unit="nat",
+        seeds=3,
+    )
+    lab.claim(
+        "cheaper",
+        Text(
+            "A model that sees the past beats one of four times its operations that does not.",
+            "能看到过去的小模型，胜过开销数倍而看不到过去的大模型。",
+        ),
+        measure=lambda name, seed: results[name, seed],
+        arm="middle",
+        control="alone",
+        without=Text("more operations, but a token sees itself only", "运算更多，但每个词只看自己"),
+        holds=lower(),
+        unit="nat",
+        seeds=3,
+    )
+    front = [n for n in SIZES if not any(costs[m] <= costs[n] and means[m] < means[n] for m in SIZES)]
+    lab.number("entropy", chain.entropy_rate(), "nat")
+    lab.number("on_front", len(front))
+    lab.number("sizes", len(SIZES))
+    lab.number("cost_ratio", costs["alone"] / costs["middle"], "times")
+    lab.number("same_cost", costs["heads"] / costs["wide"], "ratio")
+    for name in SIZES:
+        lab.number(f"{name}_excess", means[name], "nat")
+        lab.number(f"{name}_operations", costs[name] / 1000, "thousand")
+        lab.number(f"{name}_front", float(name in front))
+    names = {
+        "narrow": Text("d 4, one layer", "d 4，一层"),
+        "middle": Text("d 16, one layer", "d 16，一层"),
+        "deep": Text("d 16, two layers", "d 16，两层"),
+        "wide": Text("d 32, one layer", "d 32，一层"),
+        "alone": Text("d 32, sees itself only", "d 32，只看自己"),
+        "heads": Text("d 32, eight heads", "d 32，八个头"),
+    }
+    lab.figure(
+        "frontier",
+        figures.lines(
+            Text("Cost and quality", "成本与质量"),
+            Text("operations a text", "每段文字的运算次数"),
+            Text("loss above the entropy (nat)", "超出熵的损失（奈特）"),
+            {name: [(float(costs[name]), means[name])] for name in SIZES},
+            names,
+            x_scale="log",
+        ),
+    )
