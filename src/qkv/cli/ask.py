@@ -64,7 +64,7 @@ def _language(wanted: str | None) -> Literal["en", "zh"]:
 def _run(names: tuple[str, ...], seed: int, quick: bool) -> dict[str, Evidence]:
     """Run the experiments with a progress bar each."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     from qkv.lab.kit import run
     from qkv.lab.registry import find_experiment
@@ -77,8 +77,12 @@ def _run(names: tuple[str, ...], seed: int, quick: bool) -> dict[str, Evidence]:
             if quick and experiment.long:
                 continue
             bar = bars.add_task(name, total=1.0, note="")
-            found[name] = run(experiment, seed=seed, report=lambda s, n, bar=bar: bars.update(bar, completed=s, note=n))
-            bars.update(bar, completed=1.0, note="")
+
+            def report(share: float, note: str, bar: TaskID = bar) -> None:
+                bars.update(bar, completed=share, note=note)
+
+            found[name] = run(experiment, seed=seed, report=report)
+            report(1.0, "")
     return found
 
 
