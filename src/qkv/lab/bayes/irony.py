@@ -135,7 +135,7 @@ def _figure(lab: Lab, heard: dict[str, float], bag: float) -> None:
                 "cue": Text("cue", "有线索"),
                 "new": Text("new word as cue", "线索是生词"),
                 "none": Text("no cue", "无线索"),
-                "bag": Text("cue, bag of words", "有线索，词袋"),
+                "bag": Text("cue, naive Bayes", "有线索，朴素贝叶斯"),
             },
         ),
     )
