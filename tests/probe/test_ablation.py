@@ -75,8 +75,9 @@ def test_of_layers_that_share_weights_only_the_named_one_is_cut() -> None:
         with without_layer(model, "decoder", layer):
             outputs.append(model(*read))
     # Skipping one of three equal layers gives two of them, whichever it was; a head's place does matter.
-    torch.testing.assert_close(outputs[1], outputs[3])
-    torch.testing.assert_close(outputs[1], outputs[5])
+    model.decoder.config = replace(model.decoder.config, n_layers=2)
+    for skipped in outputs[1::2]:
+        torch.testing.assert_close(skipped, model(*read))
     assert (outputs[0] - outputs[2]).abs().max() > 1e-4
 
 

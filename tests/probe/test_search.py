@@ -12,11 +12,15 @@ from tests.decoding.helpers import EOS, begin, log_probability, translator
 
 CHOOSERS: list[Chooser] = [Greedy(), Beam(1), Beam(4), Beam(4, length_penalty=0.0, n_best=3), Sample(n=2, seed=3)]
 
+SOURCES = [[5, 6, 7, 2], [4, 5, 2]]
+"""Of the second, some hypotheses end while others go on."""
+
 
 @pytest.mark.parametrize("chooser", CHOOSERS, ids=str)
-def test_the_search_is_the_same_and_every_node_is_the_child_of_its_parent(chooser: Chooser) -> None:
-    model, source = translator(), torch.tensor([[5, 6, 7, 2]])
-    memory = model.encode(source, Tokens.arange(1, 4))
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_the_search_is_the_same_and_every_node_is_the_child_of_its_parent(chooser: Chooser, source: list[int]) -> None:
+    model = translator()
+    memory = model.encode(torch.tensor([source]), Tokens.arange(1, len(source)))
     plain = generate(model, *begin(1), memory=memory, chooser=chooser, max_new=8)
     search = Recorded(chooser)
     assert generate(model, *begin(1), memory=memory, chooser=search, max_new=8) == plain  # type: ignore[arg-type]

@@ -139,7 +139,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Runs of three updates: one that reverses strings, one that writes text."""
+    """A run that has learned to end the strings it reverses, and one of three updates that writes text."""
     from typer.testing import CliRunner
 
     from qkv.cli import app
@@ -148,12 +148,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     (folder / "pairs.tsv").write_text("\n".join(reversals(60, 1)) + "\n")
     (folder / "text.txt").write_text("the cat sat on the mat. " * 60 + "\n")
     found = []
-    for name, recipe, data in (("reversal", RECIPE, "pairs.tsv"), ("writer", TEXT_RECIPE, "text.txt")):
+    kinds = (("reversal", RECIPE, "pairs.tsv", 120), ("writer", TEXT_RECIPE, "text.txt", 3))
+    for name, recipe, data, steps in kinds:
         files = {"train": str(folder / data), "dev": str(folder / data)}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump({**recipe, "data": files}))
         out = folder / "runs" / name
         result = CliRunner().invoke(
-            app, ["train", str(folder / f"{name}.yaml"), "training.max_steps=3", "--out", str(out)]
+            app, ["train", str(folder / f"{name}.yaml"), f"training.max_steps={steps}", "--out", str(out)]
         )
         assert result.exit_code == 0, result.output
         found.append(out)

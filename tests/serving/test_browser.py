@@ -298,7 +298,7 @@ def test_a_phone_scrolls_down_only(page: Page, path: str) -> None:
     )
     page.open(path)
     page.js("document.querySelectorAll('details').forEach(box => { box.open = true; })")
-    wide = page.js("return document.documentElement.scrollWidth - innerWidth")
+    wide = page.js("return document.documentElement.scrollWidth") - 360  # innerWidth grows with what sticks out
     assert wide <= 0, f"{wide} pixels beyond a phone's edge"
 
 

@@ -39,7 +39,8 @@ def test_a_translator_shows_three_sites_and_its_search(inside: Inside) -> None:
     shaped = weights.view(cross["layers"], cross["heads"], len(cross["rows"]), len(cross["columns"]))
     torch.testing.assert_close(shaped.sum(-1), torch.ones(shaped.shape[:-1]), atol=0.02, rtol=0)
     steps, best = look["search"]["steps"], look["search"]["best"]
-    assert len(look["hypotheses"]) == 3 and 1 <= len(steps[0]["nodes"]) <= 6
+    assert len(look["hypotheses"]) == 3 and look["hypotheses"][0]["finished"] and cross["rows"][-1] == "<eos>"
+    assert 1 <= len(steps[0]["nodes"]) <= 6
     written = [steps[i]["nodes"][place] for i, place in enumerate(best)]
     assert [node["token"] for node in written] == cross["rows"]
     assert written[-1]["logp"] == pytest.approx(look["hypotheses"][0]["logp"], abs=1e-4)
