@@ -36,7 +36,7 @@ def table(n_symbols: int, log_probs: Tensor | None = None) -> DecoderOnly:
     ).double()
     model.decoder.requires_grad_(False)
     with torch.no_grad():
-        model.decoder.blocks[0].attention.out.weight.zero_()
+        model.get_parameter("decoder.blocks.0.attention.out.weight").zero_()
         model.decoder.embedding.token.weight.copy_(torch.eye(n_symbols))
         model.head.weight.copy_(torch.zeros(n_symbols, n_symbols) if log_probs is None else log_probs.T)
     return model.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -55,14 +56,14 @@ def bigram_estimates(lab: Lab, params: Estimates) -> None:
     lab.number("gap_fixed", (tables["fixed"] - ratio).abs().max())
     lab.number("precision", params.decay * n)
 
-    def away(target: Tensor) -> object:
+    def away(target: Tensor) -> Callable[[str], Tensor]:
         return lambda arm: (tables[arm] - target).abs().max()
 
     with_decay = Text("the same training with weight decay", "同样的训练，加上权重衰减")
     lab.claim(
         "counts",
         Text("The trained table is the ratio of counts.", "训练出的表就是计数之比。"),
-        measure=away(ratio),  # type: ignore[arg-type]
+        measure=away(ratio),
         arm="mle",
         control="map",
         without=with_decay,
@@ -75,7 +76,7 @@ def bigram_estimates(lab: Lab, params: Estimates) -> None:
             "under a Gaussian prior of precision decay × tokens.",
             "梯度中带 L2 项，训练出的表就是后验众数（用牛顿法另行求得），先验是高斯，精度等于衰减系数乘词元数。",
         ),
-        measure=away(mode),  # type: ignore[arg-type]
+        measure=away(mode),
         arm="map",
         control="mle",
         without=Text("no decay: a flat prior", "不衰减，即平坦先验"),
@@ -88,7 +89,7 @@ def bigram_estimates(lab: Lab, params: Estimates) -> None:
             "prior grows with the data.",
             "损失取平均、衰减系数固定时，把文本重复多遍，训练出的表完全一样：先验随数据一起变强。",
         ),
-        measure=away(tables["map"]),  # type: ignore[arg-type]
+        measure=away(tables["map"]),
         arm="again",
         control="fixed",
         without=Text(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -129,8 +130,8 @@ def mode_and_coordinate(lab: Lab, params: Modes) -> None:
         theta = eta.sigmoid()
         return log_density(theta, prior) + prior * (theta * (1 - theta)).log()
 
-    plain = {prior: peak(lambda x, p=prior: log_density(x, p), 1e-9, 1 - 1e-9) for prior in (True, False)}
-    logit = {prior: peak(lambda x, p=prior: in_logits(x, p), -20, 20) for prior in (True, False)}
+    plain = {prior: peak(partial(log_density, prior=prior), 1e-9, 1 - 1e-9) for prior in (True, False)}
+    logit = {prior: peak(partial(in_logits, prior=prior), -20, 20) for prior in (True, False)}
     logit = {prior: 1 / (1 + math.exp(-eta)) for prior, eta in logit.items()}
     mode, mean = (h + a - 1) / (n + a + b - 2), (h + a) / (n + a + b)
     lab.number("mle", plain[False])
