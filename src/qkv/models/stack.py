@@ -160,5 +160,9 @@ class Head(nn.Module):
             hidden = self.norm(self.activation(hidden))
         return hidden if self.scale is None else hidden * self.scale
 
+    def project(self, prepared: Tensor) -> Tensor:
+        """[...,R] -> logits [...,V]."""
+        return F.linear(prepared, self.weight, self.bias)
+
     def forward(self, hidden: Tensor) -> Tensor:
-        return F.linear(self.prepare(hidden), self.weight, self.bias)
+        return self.project(self.prepare(hidden))
