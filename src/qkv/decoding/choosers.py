@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .largest import largest
 from .state import DEAD, State
 
 Choice = tuple[Tensor, Tensor | None, Tensor]
@@ -26,8 +27,8 @@ class Greedy:
     n_best = 1
 
     def __call__(self, scores: Tensor, state: State) -> Choice:
-        best, tokens = scores.max(-1)
-        return tokens, None, state.logp + best
+        best, tokens = largest(scores, 1)
+        return tokens.squeeze(2), None, state.logp + best.squeeze(2)
 
     def rank(self, logp: float, length: int) -> float:
         """The log-probability itself."""
@@ -144,11 +145,11 @@ class Beam:
             raise ValueError(f"length_penalty is {self.length_penalty}, but must not be negative")
 
     def __call__(self, scores: Tensor, state: State) -> Choice:
-        size = scores.shape[-1]
-        total = (state.logp.unsqueeze(2) + scores).flatten(1)
         # Of 2W candidates at most W end here (one for each parent), so at least W go on.
+        each, words = largest(scores, 2 * self.width)
+        total = (state.logp.unsqueeze(2) + each).flatten(1)
         best, index = total.topk(min(2 * self.width, total.shape[1]), dim=1)
-        parents, tokens = index // size, index % size
+        parents, tokens = index // each.shape[2], words.flatten(1).gather(1, index)
         ended = (tokens == state.eos) & (best > DEAD)
         if bool(ended.any()):
             self._collect(state, best, parents, ended)
