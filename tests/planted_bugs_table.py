@@ -115,6 +115,8 @@ BUGS = [
     Bug("cache: select forgets cross keys", _C, "for store in (self._layers, self._cross):",
         "for store in (self._layers,):", CACHE),
     Bug("cache: select forgets tokens", _C, "self.tokens = self.tokens.select(rows)", "pass", CACHE),
+    Bug("cache: keep takes one row's columns for all", _C, "part[row, group, columns.unsqueeze(1)]",
+        "part[row, group, columns[:1].unsqueeze(1)]", CACHE),
     Bug("cache: truncate off by one", _C, "self.tokens[:, :length]", "self.tokens[:, : length + 1]", CACHE),
     Bug("cache: bytes count the capacity", _C, "part[:, :, : self.length]", "part", CACHE),
     Bug("block: post is pre", _B, '"""norm(x + f(x)) (Vaswani et al. 2017)."""\n\n    outer',

@@ -151,6 +151,39 @@ def test_keys_never_move_and_prompts_are_stored_once(monkeypatch: pytest.MonkeyP
     assert selected == [7, 6, 5, 4, 3, 2, 1]
 
 
+@pytest.mark.parametrize("width", [3, 5])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_dead_keys_are_dropped_and_nothing_changes(width: int, side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qkv.nn import Cache
+
+    kept: list[tuple[int, int]] = []
+    keep = Cache.keep
+    monkeypatch.setattr(Cache, "keep", lambda c, columns: (kept.append((c.length, columns.shape[1])), keep(c, columns)))
+    model, tokens = writer(seed=1), Tokens.from_lengths([3, 1, 6, 2], side=side)
+    ids = torch.randint(4, 11, tokens.shape)
+    limits = torch.tensor([30, 9, 17, 30])
+    found = []
+    for first in (10**6, 8):
+        monkeypatch.setattr("qkv.decoding.session.REVIEW", first)
+        found.append(generate(model, ids, tokens, chooser=Beam(width, n_best=2), max_new=limits, min_new=30))
+    assert kept and all(after < before for before, after in kept)
+    for before, after in zip(*found, strict=True):
+        assert [h.ids for h in after] == [h.ids for h in before]
+        assert [h.score for h in after] == pytest.approx([h.score for h in before], abs=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 32])
+def test_a_prepared_matrix_multiplies_any_number_of_rows(rows: int) -> None:
+    from qkv.decoding.layout import Product
+
+    weight, bias, x = torch.randn(70, 24, requires_grad=True), torch.randn(70), torch.randn(rows, 1, 24)
+    product, expected = Product(weight, bias), torch.nn.functional.linear(x, weight, bias)
+    with torch.inference_mode():
+        assert product(x).allclose(expected, atol=1e-5)
+    product(x).sum().backward()  # where gradients are recorded it is the plain product
+    assert weight.grad is not None
+
+
 def test_tokens_that_were_decoded_with_can_be_trained_with() -> None:
     """What `Tokens` remember from a pass without gradients does not spoil the next one with them."""
     model, ids, tokens = writer(), torch.randint(4, 11, (2, 5)), Tokens.from_lengths([5, 3])
@@ -163,7 +196,7 @@ def test_tokens_that_were_decoded_with_can_be_trained_with() -> None:
 
 
 def test_a_prepared_model_decodes_the_same_and_reads_along_the_longer_side() -> None:
-    model = translator(seed=5)
+    model = translator(40, seed=5)
     source, tokens, _ = sources(6, seed=6)
     before = generate(model, *begin(6), memory=model.encode(source, tokens), chooser=Beam(3), max_new=9)
     feedforward = model.decoder.blocks[0].feedforward

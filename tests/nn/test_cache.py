@@ -85,3 +85,19 @@ def test_truncate_forgets_the_end():
     new = parts(1)
     assert cache.append(0, new)[0].equal(torch.cat((history[0][0][:, :, :2], new[0]), 2))
     assert cache.tokens.pos.tolist() == [[0, 1, 2]] * B
+
+
+def test_keep_drops_key_positions_row_by_row():
+    cache = Cache(8)
+    past = fill(cache, [5])
+    cross = cache.cross(0, lambda: parts(6))
+    columns = torch.tensor([[0, 2, 4], [1, 3, 4]])
+    cache.keep(columns)
+    assert cache.length == 3 and cache.tokens.pos.tolist() == columns.tolist()
+    cache.extend(Tokens.arange(B, 1, start=5))
+    for layer in range(L):
+        new = parts(1)
+        for got, old, last in zip(cache.append(layer, new), past[layer], new, strict=True):
+            kept = torch.stack([old[row][:, columns[row]] for row in range(B)])
+            assert got.equal(torch.cat((kept, last), 2))
+    assert cache.cross(0, lambda: parts(1))[0] is cross[0]

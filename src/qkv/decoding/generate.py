@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from qkv.models import Memory
-from qkv.nn import Cache, Explicit, Mask, Tokens
+from qkv.nn import Tokens
 
 from .choosers import Chooser, Greedy
 from .constraints import Constraint, MinimumLength
+from .session import Decodes, Session
 from .state import DEAD, Hypothesis, State
-
-
-class Decodes(Protocol):
-    """What `generate` asks of a model."""
-
-    head: torch.nn.Module
-    max_length: int | None
-
-    def decode(
-        self, ids: Tensor, tokens: Tokens, memory: Memory | None, cache: Cache | None, mask: Mask | None
-    ) -> Tensor:
-        """ids [B,T] -> hidden states [B,T,E]."""
-        ...
 
 
 @torch.inference_mode()
@@ -66,8 +53,7 @@ def generate(
             scores = check(scores, state)
         tokens, parents, logp = chooser(scores, state)
         state.advance(tokens, parents, logp)
-        _finish(state, chooser)
-        running = state.running()
+        running = _finish(state, chooser)
         if not bool(running.all()):
             alive = int(running.sum())
             # Finished rows leave once they are an eighth of the batch: each leave-taking copies the cache once.
@@ -100,68 +86,23 @@ def _limits(longest: int | None, lengths: Tensor, max_new: int | Tensor) -> Tens
     return limit
 
 
-def _finish(state: State, chooser: Chooser) -> None:
-    """Hypotheses that chose the end or reached their limit go to the pool; rows whose search is decided stop."""
-    last = state.ids[:, :, -1]
+def _finish(state: State, chooser: Chooser) -> Tensor:
+    """Hypotheses that chose the end or reached their limit go to the pool; rows whose search is decided stop.
+
+    Returns [B] bool: the rows that still have a running hypothesis."""
     alive = state.logp > DEAD
-    ended = alive & (last == state.eos)
-    full = alive & ~ended & (state.step >= state.limit).unsqueeze(1)
-    for row, column in (ended | full).nonzero().tolist():
+    ended = state.ids[:, :, -1] == state.eos
+    over = alive & (ended | (state.step >= state.limit).unsqueeze(1))
+    for row, column in over.nonzero().tolist():
         done = bool(ended[row, column])
         ids = state.ids[row, column, :-1] if done else state.ids[row, column]
         logp = float(state.logp[row, column])
         state.end(row, ids, chooser.rank(logp, state.step), logp, done)
-    state.logp = state.logp.masked_fill(ended | full, DEAD)
+    if not any(state.pool):
+        return alive.any(1)
+    state.logp = state.logp.masked_fill(over, DEAD)
     best = state.logp.amax(1).tolist()  # of all rows at once: a tensor is slow to ask row by row
     decided = [row for row, pool in enumerate(state.pool) if pool and chooser.enough(state, row, best[row])]
     if decided:
         state.logp[decided] = DEAD
-
-
-class Session:
-    """A model in the middle of decoding: its cache, the positions to come, and who descends from whom.
-
-    All W hypotheses of a row are W queries of that row. Their keys lie side by side in the cache; `ancestors`
-    [B,W,S] says which of them belong to each hypothesis. Choosing parents permutes this table; no key moves.
-    """
-
-    def __init__(self, model: Decodes, ids: Tensor, tokens: Tokens, memory: Memory | None, width: int, longest: int):
-        self.model, self.memory, self.width = model, memory, width
-        self.ids, self.tokens = ids, tokens
-        self.cache = Cache(min(tokens.shape[1] + width * longest, 4096))
-        self.next = tokens.pos.amax(1, keepdim=True) + 1
-        last = tokens.pos.argmax(1, keepdim=True)
-        self.last = last
-        self.doc = tokens.fields["doc"].gather(1, last) if "doc" in tokens.fields else None
-        self.ancestors = ids.new_ones(len(ids), width, ids.shape[1], dtype=torch.bool) if width > 1 else None
-
-    def prompt(self) -> Tensor:
-        """Read the prompt; log-probabilities [B,W,V] of the first new token."""
-        hidden = self.model.decode(self.ids, self.tokens, self.memory, self.cache, None)
-        hidden = hidden.take_along_dim(self.last.unsqueeze(2), dim=1)
-        return self._scores(hidden).expand(-1, self.width, -1)
-
-    def step(self, tokens: Tensor, parents: Tensor | None) -> Tensor:
-        """Read one token a hypothesis, [B,W]; log-probabilities [B,W,V] of the next."""
-        fields = {} if self.doc is None else {"doc": self.doc.expand_as(tokens)}
-        new = Tokens(self.next.expand_as(tokens), fields)._know(padded=False)
-        mask = None
-        if self.ancestors is not None:
-            if parents is not None:
-                self.ancestors = self.ancestors.gather(1, parents[:, :, None].expand_as(self.ancestors))
-            own = torch.eye(self.width, dtype=torch.bool, device=tokens.device).expand(len(tokens), -1, -1)
-            self.ancestors = torch.cat((self.ancestors, own), dim=2)
-            mask = Explicit(self.ancestors.unsqueeze(1))
-        self.next = self.next + 1
-        return self._scores(self.model.decode(tokens, new, self.memory, self.cache, mask))
-
-    def _scores(self, hidden: Tensor) -> Tensor:
-        return self.model.head(hidden).float().log_softmax(-1)
-
-    def select(self, rows: Tensor) -> None:
-        """Drop all source rows but these."""
-        self.cache.select(rows)
-        self.next = self.next[rows]
-        self.memory = None if self.memory is None else self.memory.select(rows)
-        self.doc = None if self.doc is None else self.doc[rows]
-        self.ancestors = None if self.ancestors is None else self.ancestors[rows]
+    return (state.logp > DEAD).any(1)

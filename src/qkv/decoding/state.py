@@ -59,10 +59,6 @@ class State:
         self.ids = torch.cat((history, tokens.unsqueeze(2)), dim=2)
         self.logp = logp
 
-    def running(self) -> Tensor:
-        """[B] bool: rows that still have a running hypothesis."""
-        return (self.logp > DEAD).any(1)
-
     def select(self, keep: Tensor) -> None:
         """Drop all rows but these."""
         self.limit, self.ids, self.logp = self.limit[keep], self.ids[keep], self.logp[keep]

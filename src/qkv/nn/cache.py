@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from .tokens import Tokens
@@ -72,6 +73,20 @@ class Cache:
         for store in (self._layers, self._cross):
             for layer, parts in store.items():
                 store[layer] = tuple(part.index_select(0, rows) for part in parts)
+
+    def keep(self, columns: Tensor) -> None:
+        """Keep only these key positions [B,S'] of each row, in this order (no hypothesis descends from the others).
+        Cross keys stay."""
+        if self.tokens is not None:
+            self.tokens = Tokens(
+                self.tokens.pos.gather(1, columns),
+                {name: value.gather(1, columns) for name, value in self.tokens.fields.items()},
+            )
+        row = torch.arange(len(columns), device=columns.device)[:, None, None]
+        for parts in self._layers.values():
+            for part in parts:
+                group = torch.arange(part.shape[1], device=columns.device)[:, None]
+                part[:, :, : columns.shape[1]] = part[row, group, columns.unsqueeze(1)]
 
     def truncate(self, length: int) -> None:
         """Forget all but the first `length` key positions (a rejected proposal)."""
