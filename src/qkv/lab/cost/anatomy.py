@@ -33,13 +33,13 @@ def by_hand(stack: Stack, ids: Tensor, memory: Memory | None, cross: bool) -> Te
     x = stack.embedding(ids, tokens)
     for block in stack.layers():
         attend = block.attention
-        x = block.attention_residual(x, lambda h, f=attend: f(h, view), tokens)  # type: ignore[misc]
+        x = block.attention_residual(x, lambda h, f=attend: f(h, view), tokens)
         if cross and memory is not None and block.cross is not None and block.cross_residual is not None:
             across, source = View(Full(), tokens, memory.tokens), memory.x
             reader = block.cross
             x = block.cross_residual(
                 x,
-                lambda h, f=reader, v=across, m=source: f(h, v, memory=m),  # type: ignore[misc]
+                lambda h, f=reader, v=across, m=source: f(h, v, memory=m),
                 tokens,
             )
         if block.feedforward is not None and block.feedforward_residual is not None:

@@ -52,44 +52,73 @@ SIZES = {
 }
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """excess: loss above the entropy by (size, seed), in nats a symbol. means: over seeds. costs: operations a text."""
+
+    excess: dict[tuple[str, int], float]
+    means: dict[str, float]
+    costs: dict[str, int]
+
+    @property
+    def front(self) -> list[str]:
+        """The sizes that no other beats in loss at the same cost or less."""
+        return [n for n in SIZES if not any(self.costs[m] <= self.costs[n] and self.beats(m, n) for m in SIZES)]
+
+    def beats(self, one: str, other: str) -> bool:
+        return self.means[one] < self.means[other]
+
+
+def excess(lab: Lab, params: BudgetFrontier, chain: MarkovChain, size: Size, seed: int) -> float:
+    """Train a model; its loss above that of the chain's own probabilities, in nats a symbol."""
+    torch.manual_seed(seed)
+    model = small.decoder(
+        params.n_symbols, d_model=size.d, n_layers=size.n_layers, n_heads=size.heads, mask=size.mask or Causal()
+    )
+    lab.train(
+        model,
+        lambda g: small.following(chain.sample(params.rows, params.length + 1, g)),
+        params.steps,
+        seed=seed,
+        learning_rate=5e-3,
+    )
+    held_out = chain.sample(256, params.length + 1, torch.Generator().manual_seed(99))
+    targets = held_out[:, 1:].clone()
+    targets[:, 0] = IGNORE  # one symbol before it is not two
+    truth = -float(chain.log_prob(held_out)[:, 2:].mean())
+    return small.log_loss(model, small.labelled(held_out[:, :-1], targets)) - truth
+
+
 @experiment(long=True)
 def budget_frontier(lab: Lab, params: BudgetFrontier) -> None:
     """Operations buy quality only where the model can reach what the task needs; some sizes are dominated."""
     chain = MarkovChain.random(params.n_symbols, 2, torch.Generator().manual_seed(5))
     seeds = range(lab.seed, lab.seed + 3)
+    results = {(name, seed): excess(lab, params, chain, size, seed) for name, size in SIZES.items() for seed in seeds}
+    outcome = Outcome(
+        results,
+        {name: statistics.fmean(results[name, seed] for seed in seeds) for name in SIZES},
+        {
+            name: operations(small.stack(params.n_symbols, size.d, size.n_layers, size.heads), params.length).total
+            for name, size in SIZES.items()
+        },
+    )
+    lab.number("entropy", chain.entropy_rate(), "nat")
+    lab.number("cost_ratio", outcome.costs["alone"] / outcome.costs["middle"], "times")
+    lab.number("same_cost", outcome.costs["heads"] / outcome.costs["wide"], "ratio")
+    claim_reach(lab, outcome)
+    draw(lab, outcome)
 
-    def excess(size: Size, seed: int) -> float:
-        """Loss above the entropy of the chain, in nats a symbol."""
-        torch.manual_seed(seed)
-        model = small.decoder(
-            params.n_symbols, d_model=size.d, n_layers=size.n_layers, n_heads=size.heads, mask=size.mask or Causal()
-        )
-        lab.train(
-            model,
-            lambda g: small.following(chain.sample(params.rows, params.length + 1, g)),
-            params.steps,
-            seed=seed,
-            learning_rate=5e-3,
-        )
-        held_out = chain.sample(256, params.length + 1, torch.Generator().manual_seed(99))
-        batch = small.following(held_out)
-        batch.targets[:, 0] = IGNORE  # one symbol of context is not two
-        truth = -float(chain.log_prob(held_out)[:, 2:].mean())
-        return small.log_loss(model, batch) - truth
 
-    results = {(name, seed): excess(size, seed) for name, size in SIZES.items() for seed in seeds}
-    means = {name: statistics.fmean(results[name, seed] for seed in seeds) for name in SIZES}
-    costs = {
-        name: operations(small.stack(params.n_symbols, size.d, size.n_layers, size.heads), params.length).total
-        for name, size in SIZES.items()
-    }
+def claim_reach(lab: Lab, outcome: Outcome) -> None:
+    """Seeing the past, against the same operations and more without it."""
     lab.claim(
         "reach",
         Text(
             "A model that sees the past comes nearer to the entropy than one as costly that sees the present only.",
             "能看到过去的模型，比开销相同但只看当前词的模型更接近熵。",
         ),
-        measure=lambda name, seed: results[name, seed],
+        measure=lambda name, seed: outcome.excess[name, seed],
         arm="wide",
         control="alone",
         without=Text("the same operations, but a token sees itself only", "运算次数相同，但每个词只看自己"),
@@ -100,10 +129,10 @@ def budget_frontier(lab: Lab, params: BudgetFrontier) -> None:
     lab.claim(
         "cheaper",
         Text(
-            "A model that sees the past beats one of four times its operations that does not.",
+            "A small model that sees the past beats one of several times its operations that does not.",
             "能看到过去的小模型，胜过开销数倍而看不到过去的大模型。",
         ),
-        measure=lambda name, seed: results[name, seed],
+        measure=lambda name, seed: outcome.excess[name, seed],
         arm="middle",
         control="alone",
         without=Text("more operations, but a token sees itself only", "运算更多，但每个词只看自己"),
@@ -111,16 +140,16 @@ def budget_frontier(lab: Lab, params: BudgetFrontier) -> None:
         unit="nat",
         seeds=3,
     )
-    front = [n for n in SIZES if not any(costs[m] <= costs[n] and means[m] < means[n] for m in SIZES)]
-    lab.number("entropy", chain.entropy_rate(), "nat")
-    lab.number("on_front", len(front))
+
+
+def draw(lab: Lab, outcome: Outcome) -> None:
+    """Each size with its cost and its loss."""
+    lab.number("on_front", len(outcome.front))
     lab.number("sizes", len(SIZES))
-    lab.number("cost_ratio", costs["alone"] / costs["middle"], "times")
-    lab.number("same_cost", costs["heads"] / costs["wide"], "ratio")
     for name in SIZES:
-        lab.number(f"{name}_excess", means[name], "nat")
-        lab.number(f"{name}_operations", costs[name] / 1000, "thousand")
-        lab.number(f"{name}_front", float(name in front))
+        lab.number(f"{name}_excess", outcome.means[name], "nat")
+        lab.number(f"{name}_operations", outcome.costs[name] / 1000, "thousand")
+        lab.number(f"{name}_front", float(name in outcome.front))
     names = {
         "narrow": Text("d 4, one layer", "d 4，一层"),
         "middle": Text("d 16, one layer", "d 16，一层"),
@@ -135,7 +164,7 @@ def budget_frontier(lab: Lab, params: BudgetFrontier) -> None:
             Text("Cost and quality", "成本与质量"),
             Text("operations a text", "每段文字的运算次数"),
             Text("loss above the entropy (nat)", "超出熵的损失（奈特）"),
-            {name: [(float(costs[name]), means[name])] for name in SIZES},
+            {name: [(float(outcome.costs[name]), outcome.means[name])] for name in SIZES},
             names,
             x_scale="log",
         ),

@@ -73,7 +73,7 @@ def cost(kind: str, d: int, n: int, span: int = 3) -> float:
 def waiting(module: nn.Module, n: int) -> int:
     """The longest chain of operations that each need the one before, in the graph of one pass."""
     depths: dict[Any, int] = {}
-    todo = [read(module, n)[0, -1].sum().grad_fn]
+    todo: list[Any] = [read(module, n)[0, -1].sum().grad_fn]
     while todo:
         node = todo[-1]
         before = [parent for parent, _ in node.next_functions if parent is not None]

@@ -65,7 +65,7 @@ def soft_patterns(lab: Lab, params: SoftPatterns) -> None:
     u, s, v = torch.linalg.svd(centred)
 
     def divergence(d_k: int) -> float:
-        """Mean KL from the pattern to the weights of the best d_k dimensions of its log-weights, in nats."""
+        """Mean KL from the pattern to what the d_k largest singular vectors of its log-weights form, in nats."""
         root = s[:d_k].sqrt()
         made = weights(u[:, :d_k] * root, v[:d_k].T * root)
         return float((target.exp() * (target - made.log())).sum(-1).mean())

@@ -124,10 +124,8 @@ def claim_recall(lab: Lab, params: LinearAttention) -> None:
         return float(torch.tensor(shares).mean(0).max())
 
     sizes = [m for m in (2, 4, 8, 16, 32, 64, 128, 256) if m <= params.pairs]
-    curves = {
-        key: [(float(m), recall(kernel, m)) for m in sizes]
-        for key, kernel in {"softmax": Einsum(), "linear": Linear()}.items()
-    }
+    kernels: dict[str, KernelConfig] = {"softmax": Einsum(), "linear": Linear()}
+    curves = {key: [(float(m), recall(kernel, m)) for m in sizes] for key, kernel in kernels.items()}
     lab.number("few", sizes[1], "pairs")
     lab.number("linear_few", curves["linear"][1][1])
     lab.claim(
