@@ -126,8 +126,8 @@ def claim_reach(lab: Lab, outcome: Outcome) -> None:
         unit="nat",
         seeds=3,
     )
-    # Tried as a claim ("a small model that sees the past beats a dear one that does not") and not kept: it held in every
-    # seed, but the seeds of the small model lie too far apart for the rule of three ranges.
+    # Tried as a claim, "a small model that sees the past beats a dear one that does not", and not kept: it held in
+    # every seed, but the seeds of the small model lie too far apart for the rule of three ranges.
     small_ones = [value for (name, _), value in outcome.excess.items() if name == "middle"]
     lab.number("middle_least", min(small_ones), "nat")
     lab.number("middle_most", max(small_ones), "nat")

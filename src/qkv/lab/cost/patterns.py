@@ -68,7 +68,7 @@ def soft_patterns(lab: Lab, params: SoftPatterns) -> None:
         """Mean KL from the pattern to what the d_k largest singular vectors of its log-weights form, in nats."""
         root = s[:d_k].sqrt()
         made = weights(u[:, :d_k] * root, v[:d_k].T * root)
-        return float((target.exp() * (target - made.log())).sum(-1).mean())
+        return abs(float((target.exp() * (target - made.log())).sum(-1).mean()))  # rounding may go below zero
 
     lab.claim(
         "soft",
