@@ -47,5 +47,5 @@ def test_what_cannot_be_filled_or_rendered_is_an_error(library: Library) -> None
 def test_the_search_reads_words_without_markup(library: Library) -> None:
     answer = read(library.entries["a69"].question, "zh")
     assert answer is not None
-    assert plain_of(answer.sections["short"], library.evidence) == "平方随尺度增大：s^2。"
-    assert plain_of("**a** [b](https://x.org/y) `c`", {}) == "a b c"
+    assert plain_of(answer.sections["short"], library.evidence) == "平方随尺度增大：s2。"
+    assert plain_of("**a** [b](https://x.org/y) `c` $\\sqrt{d_k}<1$", {}) == "a b c dk<1"

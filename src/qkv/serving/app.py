@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,11 @@ def _pages(app: FastAPI, library: Library, inside: Inside) -> None:
     def vega() -> Response:
         return Response(drawing.script(), media_type="text/javascript", headers={"Cache-Control": "max-age=86400"})
 
+    searched = cache(lambda: render.search_index(library))
+
     @app.get("/assets/search.js")
     def search() -> Response:
-        return Response(render.search_index(library), media_type="text/javascript")
+        return Response(searched(), media_type="text/javascript")
 
     @app.get("/{language}/{name}.html")
     def page(request: Request, language: str, name: str) -> Response:

@@ -82,7 +82,11 @@ def title_of(text: str) -> str:
 
 
 def plain_of(text: str, evidence: Mapping[str, Evidence]) -> str:
-    """The words alone, for the search: no markup, mathematics as it is typed."""
-    filled = answers.fill(text, evidence)
+    """The words alone, for the search: no markup, of mathematics its letters."""
+
+    def letters(match: re.Match[str]) -> str:
+        return html.unescape(re.sub(r"<[^>]*>", "", answers.mathml(match[1] or match[2])))
+
+    filled = answers.MATH.sub(letters, answers.fill(text, evidence))
     filled = re.sub(r"\[([^\]]*)\]\([^)]*\)|<(https?:[^>]*)>", r"\1\2", filled)
-    return re.sub(r"\s+", " ", re.sub(r"[*_`#$|\\{}]+", "", BROKEN.sub("", filled))).strip()
+    return re.sub(r"\s+", " ", re.sub(r"[*_`#|\\]+", "", BROKEN.sub("", filled))).strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -150,8 +151,10 @@ def number(value: float) -> str:
 def _shown(library: Library, experiment: Experiment, language: str) -> dict[str, Any]:
     """An experiment with its recorded evidence and the form that runs it again."""
     evidence = library.evidence.get(experiment.name)
+    said = inspect.getdoc(experiment.run) or experiment.name
     return {
         "experiment": experiment,
+        "summary": " ".join(said.split("\n\n")[0].split()),
         "controls": forms.controls(experiment),
         "evidence": _evidence(evidence, language) if evidence else None,
         "outdated": library.outdated(experiment.name),

@@ -31,7 +31,7 @@ function weight(site, layer, head, t, s) {
 
 function drawMap(site) {
   const cell = site.rows.length > 30 ? 15 : 24, wide = labels => 12 + 7.4 * Math.max(...labels.map(l => [...letters(l)].length));
-  const left = wide(site.rows), top = wide(site.columns);
+  const left = wide(site.rows), top = wide(site.columns) + 6;
   const width = left + cell * site.columns.length + 6, height = top + cell * site.rows.length + 6;
   const svg = draws("svg", { width, height, role: "img", "aria-label": say(`site_${site.where}`) });
   site.columns.forEach((label, s) => {

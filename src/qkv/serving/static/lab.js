@@ -48,7 +48,7 @@ function press(event) {
   const field = event.target.closest("input, select, textarea, dialog");
   if (event.key === "Escape" && field?.id === "search") { field.value = ""; filter(); field.blur(); }
   if (field || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (["ArrowLeft", "ArrowRight"].includes(event.key) && event.target.closest(".wide, .canvas, .equation")) return;
+  if (["ArrowLeft", "ArrowRight"].includes(event.key) && event.target.closest(".wide, .canvas, .equation, pre")) return;
   const actions = {
     j: () => step(1), ArrowRight: () => step(1), k: () => step(-1), ArrowLeft: () => step(-1), l: otherLanguage,
     "/": () => { const search = $("#search"); if (search) search.focus(); else location.href = "index.html#search=1"; },
@@ -132,7 +132,7 @@ document.addEventListener("DOMContentLoaded", async () => {
   });
   document.addEventListener("keydown", press);
   // What scrolls sideways can be reached by the keyboard.
-  const reach = () => all(".wide, .canvas, .equation").forEach(box => {
+  const reach = () => all(".wide, .canvas, .equation, pre").forEach(box => {
     if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0; else box.removeAttribute("tabindex");
   });
   // Mathematics in a line cannot break; what is wider than its column scrolls in a line of its own.
