@@ -16,8 +16,15 @@ REVIEW = 64  # keys a row, before which none is looked at
 class Decodes(Protocol):
     """What `generate` asks of a model."""
 
-    head: torch.nn.Module
-    max_length: int | None
+    @property
+    def head(self) -> torch.nn.Module:
+        """Hidden states [...,E] -> logits [...,V]."""
+        ...
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest sequence that its positions allow, or None."""
+        ...
 
     def decode(
         self, ids: Tensor, tokens: Tokens, memory: Memory | None, cache: Cache | None, mask: Mask | None

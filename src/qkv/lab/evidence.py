@@ -85,10 +85,10 @@ class Evidence:
         """Every claim passed."""
         return all(claim.passed for claim in self.claims)
 
-    def values(self) -> dict[str, float]:
+    def values(self) -> dict[str, float | str]:
         """Everything a placeholder may name, without the experiment's name: parameters, numbers, and of a claim c its
         mean `c`, `c.least`, `c.most`, `c.margin`, `c.seeds`, and the control's `c.control`, `c.control.least`, …"""
-        found: dict[str, float] = {k: v for k, v in self.params.items() if isinstance(v, int | float | str)}
+        found: dict[str, float | str] = {k: v for k, v in self.params.items() if isinstance(v, int | float | str)}
         found |= {"seed": self.seed, "seconds": self.seconds}
         found |= {name: number.value for name, number in self.numbers.items()}
         for claim in self.claims:

@@ -144,7 +144,9 @@ class Lab:
         if self.only is not None and name not in self.only:
             return None
         drawn = tuple(self.seed + i for i in range(seeds))
-        error, measured, against = "", (), ()
+        error = ""
+        measured: tuple[float, ...] = ()
+        against: tuple[float, ...] = ()
         try:
             measured, against = (self._measure(measure, side, drawn) for side in (arm, control))
         except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as broken:

@@ -12,7 +12,7 @@ from .attention import Attention
 from .feedforward import PositionWise
 
 
-def matrices(module: nn.Module) -> Iterator[tuple[nn.Parameter, list[int]]]:
+def matrices(module: nn.Module) -> Iterator[tuple[Tensor, list[int]]]:
     """The weight [out,in] of every linear layer, and how many rows each matrix in it has: a fused product of queries,
     keys and values, or of gate and value, holds several."""
     several = {}

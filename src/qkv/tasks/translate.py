@@ -134,7 +134,7 @@ class Translate:
         prompt = torch.full((len(rows), 1), system.tokenizers.bos, device=system.device)
         tokens = Tokens.arange(len(rows), 1, device=system.device)
         return generate(
-            model,  # type: ignore[arg-type]
+            model,
             prompt,
             tokens,
             memory=memory,

@@ -76,5 +76,6 @@ class MuonWithAdam(torch.optim.AdamW):
         if not state:
             state["step"], state["momentum"] = torch.zeros(()), torch.zeros_like(weight)
         state["step"] += 1
-        state["momentum"].mul_(momentum).add_(weight.grad)
-        return weight.grad.add(state["momentum"], alpha=momentum)
+        gradient: Tensor = weight.grad  # type: ignore[assignment]
+        state["momentum"].mul_(momentum).add_(gradient)
+        return gradient.add(state["momentum"], alpha=momentum)

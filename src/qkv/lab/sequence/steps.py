@@ -214,7 +214,7 @@ def claim_passes(lab: Lab, params: ParallelPass, model: DecoderOnly) -> None:
         calls: list[int] = []
         hook = model.decoder.register_forward_hook(lambda _m, _i, _o: calls.append(1))
         if generating:
-            generate(model, ids[:, :1], Tokens.arange(1, 1), max_new=params.short, eos=-1)  # type: ignore[arg-type]
+            generate(model, ids[:, :1], Tokens.arange(1, 1), max_new=params.short, eos=-1)
         else:
             at_once(model, ids)
         hook.remove()
