@@ -53,7 +53,7 @@ def html_of(text: str, evidence: Mapping[str, Evidence], titles: Mapping[str, st
     def change(part: str) -> str:
         part = answers.MATH.sub(math, part)
         part = answers.fill(part, evidence)
-        part = CITED.sub(cite, POWER.sub(lambda m: f"{m[1]} × 10{superscript(int(m[2]))}", part))
+        part = CITED.sub(cite, POWER.sub(lambda m: f"{m[1]}\u00a0×\u00a010{superscript(int(m[2]))}", part))
         return BROKEN.sub("", part)
 
     rendered = _markdown.render(outside_code(change, text))
