@@ -97,7 +97,7 @@ class Opened:
         if model.max_length is not None:
             limit = min(limit, model.max_length - len(ids))
         [found] = generate(
-            model,  # type: ignore[arg-type]
+            model,
             *_row(ids),
             memory=memory,
             chooser=search,  # type: ignore[arg-type]

@@ -179,7 +179,7 @@ def _whole_layer(lab: Lab, params: ByHand) -> None:
     right = module.out.weight.unflatten(1, split)
     lab.claim(
         "layer",
-        Text("With its projections it is the toolkit's layer.", "加上投影，就是工具库的整个注意力层。"),
+        Text("With its projections it is the toolkit's layer.", "加上投影，就是工具箱的整个注意力层。"),
         measure=apart,
         arm=right,
         control=right.roll(1, dims=1),

@@ -113,7 +113,7 @@ def attention_implementations(lab: Lab, params: Implementations) -> None:
         "printed",
         Text(
             "The four functions that the answer prints agree with the toolkit's.",
-            "答案里印出的四个函数与工具库一致。",
+            "答案里印出的四个函数与工具箱一致。",
         ),
         measure=lambda ours: furthest(*((case.by_hand(own), results["einsum"]) for own in ours)),
         arm=PRINTED,

@@ -68,7 +68,12 @@ def distributed_codes(lab: Lab, params: Codes) -> None:
         holds=between(-0.55, -0.45),
         unit="slope",
     )
-    table = directions(256, True)
+    _reading(lab, params, directions(256, True))
+    _draw(lab, params, widths, {**{str(k): v for k, v in found.items()}, "formula": bound})
+
+
+def _reading(lab: Lab, params: Codes, table: Tensor) -> None:
+    """Which features were added up is read back from their sum. table [N,D]: a direction a feature."""
 
     def recovered(active: int) -> float:
         """Share of sums of `active` directions whose largest projections are exactly those that were added."""
@@ -90,6 +95,9 @@ def distributed_codes(lab: Lab, params: Codes) -> None:
         holds=above(0.95),
         unit="share",
     )
+
+
+def _draw(lab: Lab, params: Codes, widths: list[int], cosines: dict[str, list[float]]) -> None:
     lab.figure(
         "crosstalk",
         figures.lines(
@@ -100,9 +108,9 @@ def distributed_codes(lab: Lab, params: Codes) -> None:
             Text("width", "维数"),
             Text("largest |cosine|", "最大的 |余弦|"),
             {
-                "centred": list(zip(widths, found[True], strict=True)),
-                "formula": list(zip(widths, bound, strict=True)),
-                "positive": list(zip(widths, found[False], strict=True)),
+                "centred": list(zip(widths, cosines["True"], strict=True)),
+                "formula": list(zip(widths, cosines["formula"], strict=True)),
+                "positive": list(zip(widths, cosines["False"], strict=True)),
             },
             {
                 "centred": Text("random", "随机方向"),

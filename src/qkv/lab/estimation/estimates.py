@@ -55,6 +55,13 @@ def bigram_estimates(lab: Lab, params: Estimates) -> None:
     lab.number("gap_again", (tables["again"] - ratio).abs().max())
     lab.number("gap_fixed", (tables["fixed"] - ratio).abs().max())
     lab.number("precision", params.decay * n)
+    _compared(lab, tables, ratio, mode)
+    _smoothing(lab, params, count, tables)
+    _drawing(lab, params, count)
+
+
+def _compared(lab: Lab, tables: dict[str, Tensor], ratio: Tensor, mode: Tensor) -> None:
+    """What each training ended at, beside the ratio of counts and the posterior's mode."""
 
     def away(target: Tensor) -> Callable[[str], Tensor]:
         return lambda arm: (tables[arm] - target).abs().max()
@@ -98,8 +105,6 @@ def bigram_estimates(lab: Lab, params: Estimates) -> None:
         ),
         holds=below(1e-6),
     )
-    _smoothing(lab, params, count, tables)
-    _drawing(lab, params, count)
 
 
 def _smoothing(lab: Lab, params: Estimates, count: Tensor, tables: dict[str, Tensor]) -> None:

@@ -73,6 +73,11 @@ def prior_washes_out(lab: Lab, params: Washing) -> None:
         holds=close(-1.0, 0.1),
         unit="slope",
     )
+    _untouched(lab, params, features)
+
+
+def _untouched(lab: Lab, params: Washing, features: Tensor) -> None:
+    """With too few examples the posterior is, in some direction, the prior."""
 
     def untouched(n: int) -> float:
         """Variance that the posterior leaves in the direction that it knows least, as a share of the prior's."""

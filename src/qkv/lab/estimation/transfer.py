@@ -178,6 +178,10 @@ def _early(lab: Lab, params: Transfer, task: Task, start: Tensor) -> None:
         without=Text("training from zero, which stays at zero there", "从零训练：那里停在零"),
         holds=below(1e-10),
     )
+    _draw(lab, u, early, prior)
+
+
+def _draw(lab: Lab, u: Tensor, early: Tensor, prior: Tensor) -> None:
     thin = u[::100].tolist()
     lab.figure(
         "filters",

@@ -81,7 +81,7 @@ def own_prefix(lab: Lab, params: Prefixes) -> None:
         "reaches",
         Text(
             "On gold prefixes the KL to the source falls below 0.05 nat a symbol.",
-            "用标准前缀训练，与来源的 KL 降到每符号 0.05 奈特以下。",
+            "用标准前缀训练，与信源的 KL 降到每符号 0.05 奈特以下。",
         ),
         measure=trial.excess,
         arm=False,
@@ -122,7 +122,7 @@ def own_prefix(lab: Lab, params: Prefixes) -> None:
         figures.lines(
             Text("Free running after teacher forcing", "教师强制之后的自由运行"),
             Text("symbols", "符号数"),
-            Text("total variation from the source", "与来源的总变差"),
+            Text("total variation from the source", "与信源的总变差"),
             {"measured": list(drift.items()), "bound": list(bound.items())},
             {"measured": Text("measured", "实测"), "bound": Text("√(KL/2)", "√(KL/2)")},
         ),
