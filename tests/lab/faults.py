@@ -131,6 +131,12 @@ FAULTS = [
         ),
         ("mask_algebra.empty_row",),
     ),
+    Fault(
+        "key heads are tiled, not interleaved",
+        "qkv.nn.kernels:spread",
+        instead(lambda x, n: x if x.shape[1] == n else x.repeat(1, n // x.shape[1], 1, 1)),
+        ("cheaper_attention.shared_heads",),
+    ),
     Fault("a mean of means", f"{LOSSES}.__call__", after(mean_of_means), ("exact_accumulation.normalised",)),
     Fault(
         "a layer norm that does not divide",
