@@ -15,6 +15,7 @@ from bench.cells import EOS, SIZES, Cell, Size, random_ids
 from bench.job import Example, Job, mean_loss, parameters, training_job
 
 PACKAGES = ["torch", "transformers"]
+GAIN = {"base": 2.2}  # at 3 its twelve post-norm layers amplify the last bit until it chooses the tokens
 logging.set_verbosity_error()
 
 
@@ -91,7 +92,7 @@ def enliven(made: Any, size: Size) -> None:
     """
     for name, weight in made.named_parameters():
         if weight.dim() == 2 and weight.requires_grad:
-            gain = 3.0 if any(part in name for part in ("q_proj", "k_proj", "fc1", "fc2")) else 1.0
+            gain = GAIN.get(size.name, 3.0) if any(part in name for part in ("q_proj", "k_proj", "fc1", "fc2")) else 1.0
             fan_in = size.d_ff if "fc2" in name else size.d_model
             nn.init.normal_(weight, std=gain * fan_in**-0.5)
             if "fc2" in name:
