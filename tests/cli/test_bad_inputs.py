@@ -39,7 +39,10 @@ def test_one_sentence(
     for name, path in reversed(places.items()):
         shown = shown.replace(str(path), name)
     assert result.exit_code == 2
-    assert shown == f"error: {SENTENCES[case.name]}"
+    expected = f"error: {SENTENCES[case.name]}"
+    if expected.endswith("..."):  # a list of what there is: it grows
+        shown = shown[: len(expected) - 3] + "..."
+    assert shown == expected
 
 
 def _full(*_: Any) -> None:

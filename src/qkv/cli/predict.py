@@ -46,7 +46,7 @@ def predict(
     recipe = with_decoding(found.recipe, settings)
     chooser, done = _with_nbest(recipe.decoding, nbest), 0
     with writing(output, sys.stdout) as sink:
-        for batch in waiting(_inputs(given, file), BATCH):
+        for batch in waiting(_inputs(given, file, recipe.task.column), BATCH):
             for prediction in recipe.task.predict(found.system, batch, chooser, max_new, first=done):
                 print(_line(prediction, as_json, nbest, done), file=sink)
                 done += 1
@@ -79,7 +79,7 @@ def _with_nbest(chooser: Any, nbest: int) -> Any:
     return chooser
 
 
-def _inputs(texts: list[str], file: Path | None) -> Iterator[str]:
+def _inputs(texts: list[str], file: Path | None, column: str) -> Iterator[str]:
     from qkv.data import files
     from qkv.errors import UserError
 
@@ -92,10 +92,10 @@ def _inputs(texts: list[str], file: Path | None) -> Iterator[str]:
         yield from texts
         return
     if file:
-        yield from (pair.source for pair in files.stream(file))
+        yield from files.inputs(file, column)
         return
     try:
-        yield from (pair.source for pair in files.stream("stdin.txt", sys.stdin.buffer))
+        yield from files.inputs("stdin.txt", column, sys.stdin.buffer)
     except UserError as error:
         raise UserError(str(error).replace("stdin.txt", "standard input")) from error
 

@@ -28,6 +28,7 @@ def train(
     from qkv.runtime import keep_memory
     from qkv.tasks import recipe as recipes
     from qkv.tasks.train import train as run
+    from qkv.training.companions import companions
 
     keep_memory()  # before the first tensor: torch asks for huge pages only if it is told to by then
     chosen = recipes.load(recipe, overrides or ())
@@ -35,4 +36,7 @@ def train(
         chosen = replace(chosen, init=init)
     name = Path(recipe).name.removesuffix(".yaml").removesuffix(".yml")
     start = opened(Path(chosen.init)) if chosen.init is not None else None
-    run(chosen, out or Path("runs") / name, fresh, note, start)
+    out = out or Path("runs") / name
+    command = ["train", recipe, *(overrides or ()), "--out", str(out), *(["--init", init] if init is not None else [])]
+    with companions(chosen.training.processes, command):
+        run(chosen, out, fresh, note, start)

@@ -7,10 +7,11 @@ another, documents for language modelling. Splits are "train", "dev" and "test".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from qkv.data import cmudict, files, sources
+from qkv.data import cmudict, files, labelled, sources
 from qkv.data.files import Pair
+from qkv.data.labelled import Labelled, Tagged
 from qkv.errors import UserError
 
 Split = Literal["train", "dev", "test"]
@@ -27,6 +28,8 @@ class Cmudict:
     stress: bool = False
     """Keep the digits that mark stress (AH0, AH1): 69 phonemes instead of 39."""
 
+    rows: ClassVar[str] = "pairs"
+
     def load(self, split: Split) -> list[Pair]:
         """One pair a word: the spelling and all listed pronunciations. Raises UserError when it is not installed."""
         return cmudict.pairs(split, stress=self.stress)
@@ -41,6 +44,8 @@ class Multi30k:
     target: Literal["en", "de", "fr"] = "de"
     """The language translated to."""
 
+    rows: ClassVar[str] = "pairs"
+
     def load(self, split: Split) -> list[Pair]:
         """The pairs of a split, in order. Raises UserError when the files are absent or one language is given twice."""
         if self.source == self.target:
@@ -53,6 +58,8 @@ class Multi30k:
 @dataclass(frozen=True)
 class Tinyshakespeare:
     """One text of 1,115,394 characters: the first 90 % for training, the rest is dev (nanoGPT's split); no test."""
+
+    rows: ClassVar[str] = "texts"
 
     def load(self, split: Split) -> list[str]:
         """The one document of the split. Raises NoSplit for "test"."""
@@ -74,6 +81,8 @@ class PairFiles:
     test: str = ""
     """File to evaluate on at the end; may be left out."""
 
+    rows: ClassVar[str] = "pairs"
+
     def load(self, split: Split) -> list[Pair]:
         """The pairs of a split. Raises UserError for every mistake in a file."""
         return files.pairs(_file_of(self, split))
@@ -90,16 +99,54 @@ class TextFiles:
     test: str = ""
     """File to evaluate on at the end; may be left out."""
 
+    rows: ClassVar[str] = "texts"
+
     def load(self, split: Split) -> list[str]:
         """The documents of a split. Raises UserError for every mistake in a file."""
         return files.documents(_file_of(self, split))
 
 
-PairData = Cmudict | Multi30k | PairFiles
-TextData = Tinyshakespeare | TextFiles
+@dataclass(frozen=True)
+class LabelledFiles:
+    """Labelled texts of one's own: .tsv or .jsonl (also .gz), columns `text`, `label` and, for pairs, `second`."""
+
+    train: str
+    """File to train on."""
+    dev: str
+    """File to choose the best weights by."""
+    test: str = ""
+    """File to evaluate on at the end; may be left out."""
+
+    rows: ClassVar[str] = "labelled"
+
+    def load(self, split: Split) -> list[Labelled]:
+        """The rows of a split. Raises UserError for every mistake in a file."""
+        return labelled.labelled(_file_of(self, split))
 
 
-def _file_of(data: PairFiles | TextFiles, split: Split) -> str:
+@dataclass(frozen=True)
+class TaggedFiles:
+    """Tagged words of one's own: .tsv or .jsonl (also .gz), columns `words`, `tags` and, if labelled, `intent`."""
+
+    train: str
+    """File to train on."""
+    dev: str
+    """File to choose the best weights by."""
+    test: str = ""
+    """File to evaluate on at the end; may be left out."""
+
+    rows: ClassVar[str] = "tagged"
+
+    def load(self, split: Split) -> list[Tagged]:
+        """The rows of a split. Raises UserError for every mistake in a file."""
+        return labelled.tagged(_file_of(self, split))
+
+
+Files = PairFiles | TextFiles | LabelledFiles | TaggedFiles
+"""The entries for files of one's own, one for each kind of rows."""
+
+
+def _file_of(data: Files, split: Split) -> str:
     path: str = getattr(data, split)
     if not path:
         raise NoSplit(f"this dataset has no {split} file; name one: data.{split}=FILE")

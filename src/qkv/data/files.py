@@ -26,6 +26,7 @@ from qkv.errors import UserError
 
 MAX_LINE = 1 << 20  # bytes: a longer line is a file of another kind
 FORMATS = (".tsv", ".jsonl", ".txt")
+LISTS = ("target", "label", "words", "tags")  # columns that a JSONL file may give as lists
 
 Row = dict[str, str | list[str]]
 
@@ -60,6 +61,14 @@ def documents(path: str | Path) -> list[str]:
             raise UserError(f"{path} holds no text; give a file with at least one word")
         return [text]
     return [str(row["text"]) for row in rows(path, ("text",))]
+
+
+def inputs(path: str | Path, column: str, file: BinaryIO | None = None) -> Iterator[str]:
+    """Texts to predict from: the lines of plain text, or `column` of TSV and JSONL. `file` as in `stream`."""
+    if format_of(path) == ".txt":
+        yield from (_filled(line, "line", path, number) for number, line in lines(path, file))
+    else:
+        yield from (str(row[column]) for row in rows(path, (column,), (), file))
 
 
 def stream(path: str | Path, file: BinaryIO | None = None, need_target: bool = False) -> Iterator[Pair]:
@@ -176,10 +185,10 @@ def _jsonl(path: str | Path, required: Sequence[str], optional: Sequence[str], f
 
 
 def _value(value: object, name: str, path: str | Path, number: int) -> str | list[str]:
-    if isinstance(value, list) and name == "target" and value and all(isinstance(v, str) for v in value):
+    if isinstance(value, list) and name in LISTS and value and all(isinstance(v, str) for v in value):
         return [_filled(v, name, path, number) for v in value]
     if not isinstance(value, str):
-        wanted = "a string or a list of strings" if name == "target" else "a string"
+        wanted = "a string or a list of strings" if name in LISTS else "a string"
         raise UserError(f"{path} line {number}: {name} is {_json_type(value)} where {wanted} is expected")
     return _filled(value, name, path, number)
 

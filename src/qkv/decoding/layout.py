@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qkv.models import Transformer
+from qkv.models import Reader, Transformer
 
 FEW = 4  # a product of fewer rows reads its matrix as it lies
 
@@ -40,7 +40,7 @@ def prepare(model: Transformer) -> Transformer:
     that side becomes the contiguous one. An output matrix that is tied to the embedding gets a copy of its own, because
     the embedding is read by rows. A step of many rows is a matrix product: see `Product`.
     """
-    if next(model.parameters()).device.type != "cpu":
+    if isinstance(model, Reader) or next(model.parameters()).device.type != "cpu":
         return model
     head = model.head
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qkv.errors import UserError
-from qkv.models import EncoderOnly
+from qkv.models import EncoderOnly, pooled
 from qkv.nn import Tokens
 from qkv.text import Tokenizer
 from qkv.text.foreign import from_tokenizer_json, from_wordpiece_vocab
@@ -46,12 +46,6 @@ class SentenceEncoder:
         ids = torch.tensor([row + [padding] * (tokens.shape[1] - len(row)) for row in rows])
         mean = pooled(self.model.encode(ids, tokens).x, tokens)
         return F.normalize(mean, dim=-1) if self.normalise else mean
-
-
-def pooled(x: Tensor, tokens: Tokens) -> Tensor:
-    """x [B,T,E] -> its mean over the valid tokens, [B,E]."""
-    valid = tokens.valid.unsqueeze(-1).to(x.dtype)
-    return (x * valid).sum(1) / valid.sum(1).clamp_min(1)
 
 
 def load_sentence_encoder(path: str | Path) -> SentenceEncoder:

@@ -9,12 +9,16 @@ from .config import (
     ModelConfig,
     StackConfig,
 )
+from .outputs import Choice, Decision, Several, pooled
 from .presets import PRESETS, albert, bert, gpt2, llama, marian, t5, vaswani
+from .reader import Reader
 from .stack import Embedding, Head, Memory, Stack
 from .transformer import DecoderOnly, EncoderDecoder, EncoderOnly, Transformer, build
 
 __all__ = [
     "PRESETS",
+    "Choice",
+    "Decision",
     "DecoderOnly",
     "DecoderOnlyConfig",
     "Embedding",
@@ -27,6 +31,8 @@ __all__ = [
     "HeadConfig",
     "Memory",
     "ModelConfig",
+    "Reader",
+    "Several",
     "Stack",
     "StackConfig",
     "Transformer",
@@ -36,6 +42,7 @@ __all__ = [
     "gpt2",
     "llama",
     "marian",
+    "pooled",
     "t5",
     "vaswani",
 ]

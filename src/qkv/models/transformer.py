@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from qkv.nn import Cache, Mask, Tokens
 
 from .config import DecoderOnlyConfig, EncoderDecoderConfig, EncoderOnlyConfig, HeadConfig, ModelConfig
+from .reader import Reader
 from .stack import Head, Memory, Stack
 
 
@@ -103,7 +104,7 @@ class EncoderDecoder(nn.Module):
         return self.decode(ids, tokens, self.encode(source_ids, source_tokens))
 
 
-Transformer = EncoderOnly | DecoderOnly | EncoderDecoder
+Transformer = EncoderOnly | DecoderOnly | EncoderDecoder | Reader
 
 
 def build(config: ModelConfig) -> Transformer:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from qkv.decoding import Beam, Forbidden, Hypothesis, generate
 from qkv.errors import UserError
-from qkv.models import EncoderDecoder, EncoderOnly, Memory
+from qkv.models import EncoderDecoder, EncoderOnly, Memory, Reader
 from qkv.nn import Tokens
 from qkv.probe.ablation import stacks, without_head, without_layer
 from qkv.probe.attention import Picture, pictures
@@ -85,7 +85,7 @@ class Opened:
             raise UserError(f"the text has {len(ids)} tokens, and {bound} can be looked into at once; shorten it")
         if not ids:
             raise UserError("the text is empty for this model's tokenizer; give at least one character that it knows")
-        if isinstance(model, EncoderOnly):
+        if isinstance(model, EncoderOnly | Reader):
             return Look([], ids, [], False, [], None)
         search, limit = Recorded(Beam(width, n_best=width)), MOST_NEW
         memory, source = None, []
@@ -123,7 +123,7 @@ class Opened:
         memory: Memory | None = None
         if isinstance(self.model, EncoderDecoder):
             memory = self.model.encode(*_row(look.source))
-        assert not isinstance(self.model, EncoderOnly)
+        assert not isinstance(self.model, EncoderOnly | Reader)
         hidden = self.model.decode(*_row([*look.prompt, *look.written[:step]]), memory)
         return self.model.head(hidden[0, -1]).log_softmax(-1)
 

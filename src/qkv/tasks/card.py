@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import nn
 
 from qkv.config import entry_name, plain
-from qkv.models import Transformer
 from qkv.tasks.folder import CARD, write_text
 from qkv.tasks.model import parameters, shape_of
 from qkv.tasks.recipe import Data, Recipe, TaskConfig
 
 
-def write_card(folder: Path, recipe: Recipe, model: Transformer, result: Mapping[str, Any], which: str) -> None:
+def write_card(folder: Path, recipe: Recipe, model: nn.Module, result: Mapping[str, Any], which: str) -> None:
     """Write card.md. result: figures of the finished run. which: where the weights come from (best, average, ...)."""
     figures = "\n".join(f"| {name} | {_shown(value)} |" for name, value in result.items())
     data = yaml.safe_dump({"data": plain(recipe.data, Data)}, sort_keys=False).strip()

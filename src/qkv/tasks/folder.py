@@ -75,6 +75,6 @@ def open_run(folder: str | Path, device: torch.device | str = "cpu") -> Run:
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder} has no {WEIGHTS} yet: its training is not finished; resume it with qkv train")
     tokenizers = Tokenizers.load(folder / TOKENIZERS)
-    model = models.fresh(recipe.model_config, tokenizers)
+    model = models.fresh(recipe.model_config, tokenizers, recipe.task)
     assign(model, load_weights(folder / WEIGHTS), folder / WEIGHTS)
     return Run(folder, recipe, System(model.to(device).eval(), tokenizers))

@@ -11,14 +11,13 @@ import torch
 from qkv.data import files
 from qkv.data.batch import BatchSource, pad
 from qkv.data.buckets import BucketConfig, TokenBuckets
-from qkv.data.files import Pair
 from qkv.data.packing import PackedSource, PackingConfig
 from qkv.data.windows import StridedWindows, WindowConfig, Windows
 from qkv.decoding import Chooser, Forbidden, Hypothesis, Sample, generate
 from qkv.errors import UserError
 from qkv.nn import Tokens
 from qkv.tasks.metrics import language_model_scores
-from qkv.tasks.task import Prediction, Split, System, spaced
+from qkv.tasks.task import Prediction, System, Task, spaced
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig, learn
 from qkv.text import BOS, EOS
 from qkv.training.losses import TokenCrossEntropy
@@ -27,7 +26,7 @@ CELLS = 16384  # tokens of prompts and of what is written to them, that are held
 
 
 @dataclass(frozen=True)
-class LanguageModel:
+class LanguageModel(Task):
     """p(text) = Π_t p(token_t | tokens before). Texts become one stream, <bos> before each, that windows are cut from;
     or, with `packing`, each is a document of its own and several share a row without seeing one another."""
 
@@ -40,6 +39,7 @@ class LanguageModel:
     max_new: int = 200
     """Tokens that `predict` adds to a prompt, unless the text ends before."""
 
+    rows: ClassVar[str] = "texts"
     shape: ClassVar[str] = "decoder_only"
 
     def __post_init__(self) -> None:
@@ -47,13 +47,6 @@ class LanguageModel:
             raise ValueError(f"max_new is {self.max_new}; give 1 or more")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is {self.label_smoothing}; give 0 or more, below 1")
-
-    def load(self, data: Any, split: Split) -> list[str]:
-        """The documents of a split. Raises UserError for a dataset of pairs."""
-        rows = data.load(split)
-        if rows and isinstance(rows[0], Pair):
-            raise UserError("data: the task language_model needs single texts, and this dataset has pairs")
-        return rows
 
     def read(self, path: str) -> list[str]:
         """The documents of a .txt file (one) or of the column `text` of a TSV or JSONL file."""

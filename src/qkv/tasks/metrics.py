@@ -10,7 +10,10 @@ import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+import numpy as np
+
 from qkv.errors import UserError
+from qkv.models import Decision
 
 References = Sequence[Sequence[str]]
 """Per row every reference that counts as right."""
@@ -93,3 +96,48 @@ def language_model_scores(nats: float, tokens: float, text: str) -> dict[str, fl
         "bits_per_char": bits / max(1, len(text)),
         "bits_per_byte": bits / max(1, len(text.encode())),
     }
+
+
+def choice_scores(decided: Sequence[Decision], right: Sequence[int]) -> dict[str, float]:
+    """Accuracy, macro F1 over the labels that occur or are given, log loss in nats and expected calibration error.
+
+    The calibration error is Σ_bins n/N · |accuracy − confidence| over 15 bins of equal width (Guo et al. 2017). Raises
+    UserError when scikit-learn is not installed.
+    """
+    f1_score = _scikit_learn("F1").f1_score
+    given = [decision.labels[0] for decision in decided]
+    hits = np.array([a == b for a, b in zip(given, right, strict=True)], dtype=float)
+    confidence = np.array([decision.probabilities[0] for decision in decided])
+    true = [dict(zip(d.labels, d.probabilities, strict=True)).get(r, 0.0) for d, r in zip(decided, right, strict=True)]
+    bins = np.minimum((confidence * 15).astype(int), 14)
+    gaps = [abs(float((hits[bins == b] - confidence[bins == b]).sum())) for b in range(15)]
+    return {
+        "accuracy": float(hits.mean()),
+        "macro_f1": float(f1_score(list(right), given, average="macro", zero_division=0.0)),
+        "log_loss": float(-np.log(np.maximum(true, 1e-12)).mean()),
+        "calibration_error": sum(gaps) / len(hits),
+    }
+
+
+def several_scores(decided: Sequence[Decision], right: Sequence[Sequence[int]]) -> dict[str, float]:
+    """Micro F1 over all labels of all rows, F1 of each row on average, and the share of rows that are exactly right."""
+    both = given = there = exact = 0
+    rows = 0.0
+    for decision, labels in zip(decided, map(set, right), strict=True):
+        found = set(decision.labels)
+        common = len(found & labels)
+        both, given, there, exact = both + common, given + len(found), there + len(labels), exact + (found == labels)
+        rows += 2 * common / (len(found) + len(labels)) if found or labels else 1.0
+    return {
+        "micro_f1": 2 * both / max(1, given + there),
+        "row_f1": rows / len(decided),
+        "exact_match": exact / len(decided),
+    }
+
+
+def _scikit_learn(what: str) -> Any:
+    try:
+        from sklearn import metrics
+    except ImportError as error:
+        raise UserError(f"{what} needs scikit-learn, which is not installed; pip install 'qkv[tasks]'") from error
+    return metrics

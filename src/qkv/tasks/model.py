@@ -10,7 +10,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from torch import nn
 
 from qkv.config import parse, plain
 from qkv.errors import UserError
@@ -25,6 +27,9 @@ from qkv.models import (
     build,
 )
 from qkv.tasks.tokenizers import Tokenizers
+
+if TYPE_CHECKING:
+    from qkv.tasks.task import Task
 
 SHAPES: dict[str, type] = {
     "encoder_decoder": EncoderDecoderConfig,
@@ -124,11 +129,28 @@ def _with_vocabulary(stack: StackConfig, size: int) -> StackConfig:
     return replace(stack, embedding=replace(stack.embedding, vocab_size=given or size))
 
 
-def fresh(config: ModelConfig, tokenizers: Tokenizers) -> Transformer:
-    """A model with fresh weights, its vocabulary that of the tokenizers."""
-    return build(sized(config, tokenizers))
+def fresh(config: ModelConfig, tokenizers: Tokenizers, task: Task | None = None) -> Transformer:
+    """A model with fresh weights, its vocabulary that of the tokenizers, with the outputs that its task asks for."""
+    config = sized(config, tokenizers)
+    return build(config) if task is None else task.build(config, tokenizers)
 
 
-def parameters(model: Transformer) -> int:
+def take_over(model: nn.Module, other: nn.Module) -> list[str]:
+    """Copy every weight of `other` that `model` has too, by name and shape; the names of those that stay fresh.
+
+    Raises UserError where a weight of a stack is among these: the two are of different shapes."""
+    given, own = other.state_dict(), model.state_dict()
+    taken = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    left = [name for name in own if name not in taken]
+    stacks = [name for name in left if name.split(".")[0] in ("encoder", "decoder")]
+    if stacks:
+        raise UserError(
+            f"init: its model does not fit ({stacks[0]} is missing or of another shape); train from its config"
+        )
+    model.load_state_dict(own | taken)
+    return left
+
+
+def parameters(model: nn.Module) -> int:
     """How many weights a model has, shared ones counted once."""
     return sum(p.numel() for p in model.parameters())

@@ -15,25 +15,28 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
-from qkv.config import override, parse, plain
-from qkv.data.datasets import Cmudict, Multi30k, PairFiles, TextFiles, Tinyshakespeare
+from qkv.config import entry_name, override, parse, plain
+from qkv.data.datasets import Cmudict, Files, Multi30k, Tinyshakespeare
 from qkv.decoding import Chooser, Greedy
 from qkv.errors import UserError
 from qkv.models import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
+from qkv.tasks.classify import Classify
 from qkv.tasks.language_model import LanguageModel
 from qkv.tasks.model import resolve, shape_of, written
+from qkv.tasks.task import check_rows
 from qkv.tasks.tokenizers import TokenizersConfig
 from qkv.tasks.translate import Translate
 from qkv.training.config import TrainingConfig
 
 FORMAT_VERSION = 1
 
-TaskConfig = Translate | LanguageModel
-Data = Cmudict | Multi30k | Tinyshakespeare | PairFiles | TextFiles
+TaskConfig = Translate | LanguageModel | Classify
+Data = Cmudict | Multi30k | Tinyshakespeare | Files
+FILES = {entry.rows: entry_name(entry) for entry in get_args(Files)}
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,9 @@ def _files(data: Any, task: Any) -> Any:
     if not isinstance(data, Mapping) or not data.keys() & {"train", "dev", "test"}:
         return data
     name = task if isinstance(task, str) else next(iter(task), "") if isinstance(task, Mapping) else ""
-    entry = "text_files" if name == "language_model" else "pair_files"
-    return {entry: {key: value for key, value in data.items() if key not in ("cmudict", "multi30k", "tinyshakespeare")}}
+    rows = next((entry.rows for entry in get_args(TaskConfig) if entry_name(entry) == name), "pairs")
+    named = {entry_name(entry) for entry in get_args(Data)}
+    return {FILES[rows]: {key: value for key, value in data.items() if key not in named}}
 
 
 def agree(recipe: Recipe) -> None:
@@ -110,10 +114,7 @@ def agree(recipe: Recipe) -> None:
     config, task = recipe.model_config, recipe.task
     if shape_of(config) != task.shape:
         raise UserError(f"model: this task needs shape {task.shape}, and the model is {shape_of(config)}")
-    pairs = isinstance(recipe.data, Cmudict | Multi30k | PairFiles)
-    if pairs != isinstance(task, Translate):
-        kind = "pairs of texts (translate)" if pairs else "single texts (language_model)"
-        raise UserError(f"data: this dataset has {kind}; choose another dataset or task")
+    check_rows(task, recipe.data)
     if isinstance(task, Translate) and isinstance(config, EncoderDecoderConfig):
         bounds = [getattr(stack.position, "max_length", None) for stack in (config.encoder, config.decoder)]
         most = min((bound for bound in bounds if bound is not None), default=None)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 
 from qkv.data.batch import BatchSource
 from qkv.decoding import Chooser, Hypothesis
-from qkv.models import Transformer
+from qkv.errors import UserError
+from qkv.models import ModelConfig, Transformer, build
+from qkv.tasks.labels import Labels
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig
 from qkv.training.losses import Loss
 
@@ -36,13 +38,15 @@ class System:
 @dataclass(frozen=True)
 class Prediction:
     """The answers to one text, best first. ids: the tokens of each that were written, without begin, end and what the
-    text itself brought along. finished: whether each ended by itself rather than at the length limit."""
+    text itself brought along. finished: whether each ended by itself rather than at the length limit. details: what
+    else there is to tell, for JSON."""
 
     source: str
     texts: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     finished: list[bool] = field(default_factory=list)
     ids: list[list[int]] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, source: str, best: Sequence[Hypothesis], texts: list[str]) -> Prediction:
@@ -57,19 +61,32 @@ class Prediction:
 class Task(Protocol):
     """How the rows of a dataset are learned from and answered. Rows are whatever `load` of the dataset gives."""
 
-    shape: str
+    shape: ClassVar[str]
     """The model that it needs: encoder_decoder, decoder_only or encoder_only."""
+    rows: ClassVar[str]
+    """The rows that it learns from: pairs, texts, labelled or tagged; a dataset names its own alike."""
+    column: ClassVar[str] = "source"
+    """The column of a file that holds the texts to predict from."""
 
     def load(self, data: Any, split: Split) -> list[Any]:
-        """The rows of a split. Raises UserError where the dataset holds rows of another kind."""
-        ...
+        """The rows of a split. Raises UserError for a dataset of other rows."""
+        check_rows(self, data)
+        return data.load(split)
+
+    def labels(self, rows: Sequence[Any]) -> Labels:
+        """The labels in the rows of the training split; none for a task that writes text."""
+        return Labels()
+
+    def build(self, config: ModelConfig, tokenizers: Tokenizers) -> Transformer:
+        """A model with fresh weights; the config's vocabulary sizes are known."""
+        return build(config)
 
     def read(self, path: str) -> list[Any]:
         """The rows, with their references, of a file of one's own. Raises UserError for every mistake in it."""
         ...
 
     def learn(self, rows: Sequence[Any], config: TokenizersConfig) -> Tokenizers:
-        """The tokenizers, learned from rows of the training split."""
+        """The tokenizers, learned from rows of the training split, with the labels of these rows."""
         ...
 
     def batches(
@@ -93,6 +110,23 @@ class Task(Protocol):
     def evaluate(self, system: System, rows: Sequence[Any], chooser: Chooser) -> dict[str, Any]:
         """The task's measures on rows with references, by name."""
         ...
+
+
+KINDS = {
+    "pairs": "pairs of texts",
+    "texts": "single texts",
+    "labelled": "texts with labels",
+    "tagged": "words with tags",
+}
+"""What each kind of rows is called."""
+
+
+def check_rows(task: Task, data: Any) -> None:
+    """Raise UserError where a dataset has other rows than the task learns from."""
+    if data.rows != task.rows:
+        raise UserError(
+            f"data: this dataset has {KINDS[data.rows]}, and the task needs {KINDS[task.rows]}; choose another"
+        )
 
 
 def spaced(rows: Sequence[Any], limit: int | None) -> list[Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qkv import text
 from qkv.errors import UserError
+from qkv.tasks.labels import Labels
 from qkv.text import BOS, BPE, EOS, ByteBPE, Characters, Tokenizer, Unigram, WordPiece, Words
 
 
@@ -42,15 +43,26 @@ class TokenizersConfig:
 
 @dataclass(frozen=True)
 class Tokenizers:
-    """target: of what the decoder reads and writes. source: of what the encoder reads, if there is one; the same
-    object where the two are shared."""
+    """What turns texts and labels into numbers and back.
+
+    target: of what the decoder reads and writes, or the only stack reads. source: of what the encoder reads, if there
+    are two; the same object where they share one. labels: what a task may answer, where it does not write text."""
 
     target: Tokenizer
     source: Tokenizer | None = None
+    labels: Labels = field(default_factory=Labels)
 
     @property
     def shared(self) -> bool:
         return self.source is self.target
+
+    def framed(self, ids: Sequence[int], second: Sequence[int] | None = None) -> list[int]:
+        """A text, or two, as an encoder reads them: begin · text · end (· second · end); [CLS] and [SEP] where the
+        tokenizer has these."""
+        own = self.target
+        begin = self.bos if own.cls_id is None else own.cls_id
+        end = self.eos if own.sep_id is None else own.sep_id
+        return [begin, *ids, end] if second is None else [begin, *ids, end, *second, end]
 
     @property
     def bos(self) -> int:
@@ -74,7 +86,9 @@ class Tokenizers:
         return self.eos if self.source is None or self.source.eos_id is None else self.source.eos_id
 
     def save(self, folder: Path) -> None:
-        """Write folder/{source,target}.json; shared ones are two equal files."""
+        """Write folder/{source,target}.json, and labels.json beside the folder; shared ones are two equal files."""
+        if self.labels.sets:
+            self.labels.save(folder.parent)
         for name in ("source", "target"):
             tokenizer = getattr(self, name)
             if tokenizer is not None:
@@ -84,10 +98,11 @@ class Tokenizers:
     def load(cls, folder: Path) -> Tokenizers:
         """Read what `save` wrote. Raises UserError for a missing or damaged file."""
         target, source = folder / "target.json", folder / "source.json"
-        loaded = Tokenizer.load(target)
+        loaded, labels = Tokenizer.load(target), Labels.load(folder.parent)
         if not source.exists():
-            return cls(loaded)
-        return cls(loaded, loaded if source.read_bytes() == target.read_bytes() else Tokenizer.load(source))
+            return cls(loaded, None, labels)
+        same = source.read_bytes() == target.read_bytes()
+        return cls(loaded, loaded if same else Tokenizer.load(source), labels)
 
 
 def learn(config: TokenizersConfig, targets: Iterable[str], sources: Iterable[str] | None = None) -> Tokenizers:

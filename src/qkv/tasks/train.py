@@ -13,7 +13,6 @@ from torch import nn
 from qkv.data.batch import BatchSource
 from qkv.decoding import Greedy
 from qkv.errors import UserError
-from qkv.models import Transformer
 from qkv.runtime import choose_device, seed_everything, set_threads
 from qkv.tasks import model as models
 from qkv.tasks.card import write_card
@@ -58,12 +57,12 @@ def train(recipe: Recipe, out: Path, fresh: bool = False, say: Say = print, star
         say(f"{out} is finished ({_told(result)}); --fresh trains it anew")
         return result
     rows = recipe.task.load(recipe.data, "train")
-    tokenizers = start.system.tokenizers if start else None
-    tokenizers = _tokenizers(recipe, rows, out, world, tokenizers)
+    given = replace(start.system.tokenizers, labels=recipe.task.labels(rows)) if start else None
+    tokenizers = _tokenizers(recipe, rows, out, world, given)
     seed_everything(recipe.training.seed)
-    model = models.fresh(recipe.model_config, tokenizers)
+    model = models.fresh(recipe.model_config, tokenizers, recipe.task)
     if start is not None:
-        model.load_state_dict(start.system.model.state_dict())
+        models.take_over(model, start.system.model)
     source = _in_split("train", recipe.task.batches, rows, tokenizers, recipe.training.seed)
     say(f"{parameters(model):,} parameters, {len(source):,} examples, on {device}")
     loss = recipe.task.loss(training=True)
@@ -76,7 +75,7 @@ def train(recipe: Recipe, out: Path, fresh: bool = False, say: Say = print, star
     return result
 
 
-def _card(out: Path, recipe: Recipe, model: Transformer, result: FitResult) -> None:
+def _card(out: Path, recipe: Recipe, model: nn.Module, result: FitResult) -> None:
     figures = {"updates": result.step, "minutes": result.elapsed / 60, **_on_dev(result.metrics)}
     write_card(out, recipe, model, figures, result.weights)
 
@@ -111,7 +110,7 @@ def _evaluate(recipe: Recipe, tokenizers: Tokenizers) -> Evaluate:
 
 
 @torch.inference_mode()
-def mean_loss(model: nn.Module | Transformer, loss: Loss, source: BatchSource) -> float:
+def mean_loss(model: nn.Module, loss: Loss, source: BatchSource) -> float:
     """The loss over all batches of a source: Σ_term weight · Σ sum / Σ count."""
     device = next(model.parameters()).device
     totals: dict[str, list[float]] = {}

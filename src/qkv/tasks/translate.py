@@ -19,7 +19,7 @@ from qkv.errors import UserError
 from qkv.models import EncoderDecoder
 from qkv.nn import Tokens
 from qkv.tasks.metrics import exact_match, pronunciation_errors, translation_scores
-from qkv.tasks.task import Prediction, Split, System, spaced
+from qkv.tasks.task import Prediction, System, Task, spaced
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig, learn
 from qkv.training.losses import TokenCrossEntropy
 
@@ -46,7 +46,7 @@ class Examples(PairSource):
 
 
 @dataclass(frozen=True)
-class Translate:
+class Translate(Task):
     """An encoder reads the source, a decoder writes the target (Vaswani et al. 2017)."""
 
     measure: Literal["translation", "pronunciation", "exact"] = "translation"
@@ -60,6 +60,7 @@ class Translate:
     growth: float = 2.0
     """An answer ends at growth · (source tokens) + 10 tokens, if it has not ended by itself."""
 
+    rows: ClassVar[str] = "pairs"
     shape: ClassVar[str] = "encoder_decoder"
 
     def __post_init__(self) -> None:
@@ -67,13 +68,6 @@ class Translate:
             raise ValueError(f"longest and growth must be above 0, not {self.longest} and {self.growth}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is {self.label_smoothing}; give 0 or more, below 1")
-
-    def load(self, data: Any, split: Split) -> list[Pair]:
-        """The pairs of a split. Raises UserError for a dataset of single texts."""
-        rows = data.load(split)
-        if rows and not isinstance(rows[0], Pair):
-            raise UserError("data: the task translate needs pairs of texts, and this dataset has single ones")
-        return rows
 
     def read(self, path: str) -> list[Pair]:
         """The pairs of a TSV or JSONL file."""

@@ -36,6 +36,9 @@ class TrainingConfig:
     """Gradients whose joint L2 norm is larger are scaled down to it; null leaves them alone."""
     accumulate: int = 1
     """Micro-batches an update (a process). Memory is one micro-batch's, the gradient is exactly the whole batch's."""
+    processes: int = 1
+    """Processes that share every update; `qkv train` starts them. With a small model two of one thread are faster on
+    two cores than one of two. One process alone works off the micro-batches of all: the update is the same."""
     ema_decay: float | None = None
     """Evaluate and keep an exponential moving average of the weights; 0.999 remembers about 1,000 updates."""
     average_last: int = 0
@@ -60,9 +63,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if (self.max_steps is None) == (self.max_minutes is None):
             raise ValueError("give either max_steps or max_minutes, and not both")
-        for name in ("max_steps", "max_minutes", "learning_rate", "clip_norm", "accumulate", "log_every"):
+        for name in ("max_steps", "max_minutes", "learning_rate", "clip_norm", "log_every"):
             self._require_positive(name)
-        for name in ("eval_every", "checkpoint_every", "keep_checkpoints", "patience"):
+        for name in ("accumulate", "processes", "eval_every", "checkpoint_every", "keep_checkpoints", "patience"):
             self._require_positive(name)
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}; give a number between 0 and 1")

@@ -27,7 +27,7 @@ from . import distributed, run
 from .checkpoint import disk_errors
 from .config import TrainingConfig
 from .losses import Loss
-from .session import Evaluate, FitResult, Session
+from .session import Evaluate, FitResult, Session, parts
 from .weights import assign, load_weights
 
 
@@ -114,16 +114,16 @@ def _check(
     model: nn.Module, loss: Loss, config: TrainingConfig, world: distributed.World, device: torch.device
 ) -> None:
     """Refuse what would not be exact, and warn of what would not be fast."""
-    parts = config.accumulate * world.size
-    if parts > 1 and not getattr(loss, "additive", True):
+    k = parts(config, world)
+    if k > 1 and not getattr(loss, "additive", True):
         raise UserError(
-            f"{type(loss).__name__} is not a sum over independent units, so {parts} micro-batches are not one batch; "
+            f"{type(loss).__name__} is not a sum over independent units, so {k} micro-batches are not one batch; "
             "set accumulate to 1 and use one process"
         )
     norms = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
-    if parts > 1 and norms:
+    if k > 1 and norms:
         raise UserError(
-            f"{norms[0]} normalises over its batch, so {parts} micro-batches are not one batch; "
+            f"{norms[0]} normalises over its batch, so {k} micro-batches are not one batch; "
             "set accumulate to 1 and use one process, or use a norm of each token"
         )
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)

@@ -64,6 +64,11 @@ class State:
     versions: dict[str, str] = field(default_factory=lambda: {"torch": str(torch.__version__)})
 
 
+def parts(config: TrainingConfig, world: World) -> int:
+    """Micro-batches in one update: `accumulate` of every process, of those asked for or those there are."""
+    return config.accumulate * max(config.processes, world.size)
+
+
 class Session:
     """One process's part in a run. Entering it resumes from the last valid checkpoint, if there is one."""
 
@@ -130,9 +135,9 @@ class Session:
         return "patience" if patience is not None and self.state.stale >= patience else None
 
     def take(self) -> list[list[int]]:
-        """The next micro-batches of this process: every W-th of accumulate·W from the plan, epochs end to end."""
+        """The next micro-batches of this process: every W-th of the update's, from the plan, epochs end to end."""
         taken = []
-        for _ in range(self.config.accumulate * self.world.size):
+        for _ in range(parts(self.config, self.world)):
             if self.state.index >= len(self.plan):
                 self.state.epoch, self.state.index = self.state.epoch + 1, 0
                 self.plan = self.source.plan(self.state.epoch)
