@@ -21,6 +21,12 @@ QUESTION = Question("a1", "Title", "题目", (), "L0", "sound", ("coin",), ())
 GOOD = "\n\n".join(f"## {title}\n\ntext {{coin.share:.2f}}" for title in answers.SECTIONS["en"])
 
 
+def test_every_experiment_says_in_both_languages_what_it_shows():
+    for experiment in experiments().values():
+        assert experiment.title("zh") != experiment.title("en"), f"{experiment.name}: add a line to lab/titles.yaml"
+        assert any("\u4e00" <= character <= "\u9fff" for character in experiment.title("zh"))
+
+
 def test_both_lists_are_whole():
     assert [q.id for q in questions().values()] == [f"a{i}" for i in range(1, 102)] + [f"b{i}" for i in range(1, 33)]
     assert all(re.search(r"[\u4e00-\u9fff]", q.zh) for q in questions().values())

@@ -31,6 +31,7 @@ PLACEHOLDER = re.compile(r"\{([a-z]\w*)\.([a-z][\w.]*?)(?::([^{}]*))?\}")
 MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.DOTALL)
 PARTS = {"mfrac": 2, "msub": 2, "msup": 2, "msubsup": 3, "mover": 2, "munder": 2, "munderover": 3, "mroot": 2}
 """How many parts a MathML element must have to be shown."""
+NUMBER = re.compile(r"([+-]?)(\d[\d,]*(?:\.\d+)?)(?:e([+-]\d+))?(%?)")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 
 
@@ -90,10 +91,11 @@ def typed_numbers(text: str) -> list[str]:
     return re.findall(r"(?<![A-Za-z_\d.])\d[\d.,]*(?:e-?\d+)?", text)
 
 
-def fill(text: str, evidence: Mapping[str, Evidence]) -> str:
+def fill(text: str, evidence: Mapping[str, Evidence], latex: bool = False) -> str:
     """The text with every {experiment.name:format} replaced by its value; "–" where there is no evidence yet.
 
-    Raises ValueError for a name that the evidence does not have."""
+    Numbers are typeset: a minus sign, powers of ten; with `latex` as mathematics wants them. Raises ValueError for a
+    name that the evidence does not have."""
 
     def value(match: re.Match[str]) -> str:
         experiment, name, form = match.groups()
@@ -102,7 +104,7 @@ def fill(text: str, evidence: Mapping[str, Evidence]) -> str:
         values = evidence[experiment].values()
         if name not in values:
             raise ValueError(f"{match[0]}: {experiment} has no {name!r}; it has {', '.join(sorted(values))}")
-        return _spell(values[name], form)
+        return typeset(_spell(values[name], form), latex)
 
     return PLACEHOLDER.sub(value, text)
 
@@ -141,6 +143,34 @@ def _spell(value: float | str, form: str | None) -> str:
     if form:
         return format(int(value) if form[-1] == "d" else value, form)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def typeset(number: str, latex: bool = False) -> str:
+    """A formatted number as it is printed; what is no number stays.
+
+    >>> typeset("-1.5e-07"), typeset("1e+12"), typeset("1e+12", latex=True), typeset("Post-norm")
+    ('−1.5 × 10⁻⁷', '10¹²', '10^{12}', 'Post-norm')
+    """
+    match = NUMBER.fullmatch(number)
+    if match is None:
+        return number
+    sign, mantissa, exponent, percent = match.groups()
+    if latex:
+        power = f"10^{{{int(exponent)}}}" if exponent else ""
+        percent = percent and "\\%"
+        return sign + (mantissa if not power else power if mantissa == "1" else f"{mantissa} \\times {power}") + percent
+    power = f"10{superscript(int(exponent))}" if exponent else ""
+    sign = sign.replace("-", "−")
+    return sign + (mantissa if not power else power if mantissa == "1" else f"{mantissa} × {power}") + percent
+
+
+def superscript(exponent: int) -> str:
+    """The exponent of a power of ten, raised.
+
+    >>> superscript(-5)
+    '⁻⁵'
+    """
+    return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _sections(text: str, language: str) -> dict[str, str]:

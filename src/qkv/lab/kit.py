@@ -7,10 +7,12 @@ import tempfile
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+import yaml
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -53,13 +55,22 @@ class Experiment:
 
     @property
     def summary(self) -> str:
-        """The first line of its docstring."""
-        return (inspect.getdoc(self.run) or "").split("\n")[0]
+        """The first paragraph of its docstring, in one line."""
+        return " ".join((inspect.getdoc(self.run) or "").split("\n\n")[0].split())
+
+    def title(self, language: str) -> str:
+        """What it shows: its summary, or in Chinese what titles.yaml says."""
+        return self.summary if language == "en" else _titles().get(self.name, self.summary)
 
     @property
     def path(self) -> Path:
         """The file that it is written in."""
         return Path(inspect.getfile(inspect.unwrap(self.run)))
+
+
+@cache
+def _titles() -> dict[str, str]:
+    return yaml.safe_load((Path(__file__).parent / "titles.yaml").read_text(encoding="utf-8"))
 
 
 def experiment(long: bool = False) -> Callable[[Callable[[Lab, Any], None]], Experiment]:

@@ -14,7 +14,7 @@ from rich.text import Text as Line
 
 from qkv.errors import UserError
 
-from .answers import CODE, KEYS, MATH, SECTIONS, Answer, fill
+from .answers import CODE, KEYS, MATH, SECTIONS, Answer, fill, typeset
 from .evidence import Claim, Evidence
 
 RAISED = dict(
@@ -149,7 +149,7 @@ def values(measured: tuple[float, ...]) -> str:
     """
     if not measured:
         return "–"
-    least, most = f"{min(measured):.3g}", f"{max(measured):.3g}"
+    least, most = typeset(f"{min(measured):.3g}"), typeset(f"{max(measured):.3g}")
     return least if least == most else f"{least} … {most}"
 
 

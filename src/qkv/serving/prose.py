@@ -14,7 +14,6 @@ from qkv.lab.evidence import Evidence
 KEPT = re.compile("\ue000(\\d+)\ue001")
 CITED = re.compile(r"(?<![A-Za-z0-9\[/–-])([AB])([1-9]\d{0,2})(?![A-Za-z0-9]|\s?GPU)")
 HAN = "\u3000-\u303f\u3400-\u9fff\uff00-\uffef“”‘’…—"
-POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]\d+)(?!\w)")
 BROKEN = re.compile(f"(?<=[{HAN}])\n(?=[{HAN}])")
 """A line break between Chinese characters, which a browser would show as a space."""
 
@@ -35,7 +34,7 @@ def html_of(text: str, evidence: Mapping[str, Evidence], titles: Mapping[str, st
     def math(match: re.Match[str]) -> str:
         # A number may stand inside mathematics; x_{i.j} is none, because no experiment is called i.
         latex = answers.PLACEHOLDER.sub(
-            lambda m: answers.fill(m[0], evidence) if m[1] in evidence else m[0], match[1] or match[2]
+            lambda m: answers.fill(m[0], evidence, latex=True) if m[1] in evidence else m[0], match[1] or match[2]
         )
         rendered = answers.mathml(latex, block=match[1] is not None)
         return keep(f'<span class="equation">{rendered}</span>' if match[1] is not None else rendered)
@@ -53,21 +52,12 @@ def html_of(text: str, evidence: Mapping[str, Evidence], titles: Mapping[str, st
     def change(part: str) -> str:
         part = answers.MATH.sub(math, part)
         part = answers.fill(part, evidence)
-        part = CITED.sub(cite, POWER.sub(lambda m: f"{m[1]}\u00a0×\u00a010{superscript(int(m[2]))}", part))
+        part = CITED.sub(cite, part)
         return BROKEN.sub("", part)
 
     rendered = _markdown.render(outside_code(change, text))
     rendered = rendered.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
     return KEPT.sub(lambda mark: kept[int(mark[1])], rendered)
-
-
-def superscript(exponent: int) -> str:
-    """The exponent of a power of ten, raised.
-
-    >>> superscript(-5)
-    '⁻⁵'
-    """
-    return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def title_of(text: str) -> str:

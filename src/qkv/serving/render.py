@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from qkv.lab.answers import KEYS
+from qkv.lab.answers import KEYS, typeset
 from qkv.lab.evidence import Claim, Evidence
 from qkv.lab.kit import Experiment
 from qkv.serving import drawing, forms, words
 from qkv.serving.content import LANGUAGES, Library
-from qkv.serving.prose import html_of, plain_of, superscript, title_of
+from qkv.serving.prose import html_of, plain_of, title_of
 
 STATIC = Path(__file__).parent / "static"
 
@@ -141,20 +140,19 @@ def number(value: float) -> str:
     if value in (float("inf"), float("-inf")):
         return "∞" if value > 0 else "−∞"
     if value == int(value) and abs(value) < 1e6:
-        return f"{int(value)}".replace("-", "−")
+        return typeset(f"{int(value)}")
     if value and not 1e-3 <= abs(value) < 1e6:
         mantissa, exponent = f"{value:.3e}".split("e")
-        return f"{float(mantissa):g} × 10{superscript(int(exponent))}".replace("-", "−")
-    return f"{value:.4g}".replace("-", "−")
+        return typeset(f"{float(mantissa):g}e{exponent}")
+    return typeset(f"{value:.4g}")
 
 
 def _shown(library: Library, experiment: Experiment, language: str) -> dict[str, Any]:
     """An experiment with its recorded evidence and the form that runs it again."""
     evidence = library.evidence.get(experiment.name)
-    said = inspect.getdoc(experiment.run) or experiment.name
     return {
         "experiment": experiment,
-        "summary": " ".join(said.split("\n\n")[0].split()),
+        "title": experiment.title(language),
         "controls": forms.controls(experiment),
         "evidence": _evidence(evidence, language) if evidence else None,
         "outdated": library.outdated(experiment.name),
