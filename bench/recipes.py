@@ -68,14 +68,6 @@ GOALS: dict[str, tuple[Goal, ...]] = {
 }
 
 
-def length(recipe: str) -> tuple[str, float]:
-    """The key that bounds a recipe's training, and its value."""
-    path = ROOT / "src" / "qkv" / "recipes" / f"{recipe}.yaml"
-    training = yaml.safe_load(path.read_text(encoding="utf-8"))["training"]
-    key = "max_steps" if "max_steps" in training else "max_minutes"
-    return key, training[key]
-
-
 def qkv(*arguments: str) -> str:
     """Run a command of qkv; its standard output."""
     command = [sys.executable, "-m", "qkv", *arguments]
@@ -95,15 +87,15 @@ def measured(recipe: str, folder: Path, overrides: list[str]) -> dict[str, Any]:
     return json.loads(record.read_text(encoding="utf-8"))
 
 
-def tenth(recipe: str, seed: int) -> list[str]:
-    """The overrides of a run with another seed and a tenth of the length, its warm-up shortened alike."""
-    key, value = length(recipe)
-    short = f"training.{key}={int(value) // 10 if key == 'max_steps' else value / 10}"
+def tenth(recipe: str, seed: int, steps: int) -> list[str]:
+    """The overrides of a run with another seed and a tenth of the `steps` of the full one, its warm-up shortened alike.
+
+    Steps, also where the recipe gives minutes: then the spread does not depend on what else the machine does."""
     path = ROOT / "src" / "qkv" / "recipes" / f"{recipe}.yaml"
     schedule = yaml.safe_load(path.read_text(encoding="utf-8"))["training"].get("schedule", {})
     entry = next(iter(schedule)) if isinstance(schedule, dict) and schedule else None
     warmup = schedule[entry].get("warmup") if entry else None
-    overrides = [short, f"training.seed={seed}"]
+    overrides = [f"training.max_steps={steps // 10}", f"training.seed={seed}"]
     return [*overrides, f"training.schedule.{entry}.warmup={max(1, warmup // 10)}"] if warmup else overrides
 
 
@@ -168,7 +160,11 @@ def main() -> None:
             record["full"] = measured(recipe, runs / recipe / "full", [])
             write(records)
         if chosen.part in ("tenth", "all"):
-            record["tenth"] = [measured(recipe, runs / recipe / f"tenth-{seed}", tenth(recipe, seed)) for seed in SEEDS]
+            if "full" not in record:
+                parser.error(f"{recipe}: a tenth is counted from the full run; train that first")
+            settings = [tenth(recipe, seed, record["full"]["steps"]) for seed in SEEDS]
+            folders = [runs / recipe / f"tenth-{seed}" for seed in SEEDS]
+            record["tenth"] = [measured(recipe, *one) for one in zip(folders, settings, strict=True)]
             write(records)
 
 
