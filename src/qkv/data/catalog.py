@@ -62,6 +62,31 @@ SOURCES: dict[str, Source] = {
         base=_CHAR_RNN + "tinyshakespeare/",
         files={"input.txt": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"},
     ),
+    "woz2": Source(
+        about="WoZ 2.0 dialogues on restaurants, en, de, it: 600 / 200 (train, validate); Apache-2.0",
+        base=f"{_GITHUB}/nmrksic/neural-belief-tracker/4427514c0ece49cd0c87a52854b17bf613386610/data/woz/",
+        files={
+            "woz_train_en.json": "7cd9e971553e5f3e80bb0c93164bf4c619c7f49f45d636a0512474cdeb074485",
+            "woz_train_de.json": "5a45bf0aefd258dbd05fd178b0be04ea7bbd4594b245e381f4ffeaabe3fa3c8a",
+            "woz_train_it.json": "233b8b473f1a5d65e576cdbcb86e282388b5035f93394f136375654ff1753b05",
+            "woz_validate_en.json": "ae1ea9067fd05c0179d349f140b38de1b2db587d5bfcb4f99ef0d77474ab00ad",
+            "woz_validate_de.json": "d2c0086b86430b61eab7f816c6f34d52e79a403a46e9b45d5867b0fa912cfb48",
+            "woz_validate_it.json": "81daa64a2969d181702332597e291c298156c1b2a9ce525c52889327dafe91e0",
+        },
+    ),
+    "sgd_small": Source(
+        about="Schema-guided dialogues, the first six files of dev: 768 dialogues, 17 services; CC BY-SA 4.0",
+        base=f"{_GITHUB}/google-research-datasets/dstc8-schema-guided-dialogue/"
+        "83015913ce89528de6fd8a47f076298be0d59c84/dev/",
+        files={
+            "dialogues_001.json": "fe3a8ed9e160c15e20e7cfd16d03734b4473df0d3864f2ad687ea9eeee5eea52",
+            "dialogues_002.json": "fcbc8ba411ed8b3e0b06dff31819dc366f6bc6d228e021053920365e11004b03",
+            "dialogues_003.json": "5915cea36b77de920fbd66569333db2395626ec465ba23e2f0caa77fba2e5dae",
+            "dialogues_004.json": "d379a5149a86304a22162531e122ff9a7b8e9e46178789a5170e0a7091dd2bbf",
+            "dialogues_005.json": "107d8bc1ce21b06453f33cc8dfc19172e0956646b47d9c1db7bdcd978a323d73",
+            "dialogues_006.json": "20140828f25496461003140b67a5987d954109d9e14e12e472ed565ed2843bc3",
+        },
+    ),
 }
 
 

@@ -117,6 +117,7 @@ KINDS = {
     "texts": "single texts",
     "labelled": "texts with labels",
     "tagged": "words with tags",
+    "dialogues": "dialogues",
 }
 """What each kind of rows is called."""
 
