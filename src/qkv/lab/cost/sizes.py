@@ -18,9 +18,11 @@ from qkv.lab.kit import Lab, experiment, within
 from qkv.models import DecoderOnly
 from qkv.models.config import StackConfig
 from qkv.models.stack import Stack
-from qkv.nn import Learned, PositionConfig, Sinusoidal
-from qkv.probe.cost import operations, parameters
+from qkv.nn import Einsum, Learned, PositionConfig, Sinusoidal
+from qkv.probe.cost import operations
 from qkv.training.losses import TokenCrossEntropy
+
+from .operations import counted, read
 
 VOCAB = 8
 BATCHES = (1, 2, 4, 8, 16)
@@ -67,6 +69,7 @@ def exponent(points: dict[int, float]) -> float:
 def size_effects(lab: Lab, params: SizeEffects) -> None:
     """Width makes parameters, length makes cost, rows make the gradient less noisy, and heads make none of them."""
     claim_parameters(lab, params)
+    claim_heads(lab, params)
     claim_rows(lab, params)
     claim_noise(lab, params)
 
@@ -107,31 +110,37 @@ def claim_parameters(lab: Lab, params: SizeEffects) -> None:
         holds=exactly(0),
         unit="parameters",
     )
-
-    def price(config: StackConfig) -> float:
-        return parameters(config) + operations(config, n).total
-
-    lab.claim(
-        "heads_free",
-        Text(
-            "Eight heads instead of one, at the same width, change neither the parameters nor the operations.",
-            "同样宽度下，一个头换成八个头，参数与运算次数都不变。",
-        ),
-        measure=lambda changes: (
-            price(small.stack(VOCAB, **{"d_model": d, "n_layers": n_layers, "n_heads": 1, **changes}))
-            - price(small.stack(VOCAB, d, n_layers, 1))
-        ),
-        arm={"n_heads": 8},
-        control={"n_layers": 2 * n_layers},
-        without=Text("twice the layers instead", "改为层数加倍"),
-        holds=exactly(0),
-    )
     wide, deep = small.stack(VOCAB, 2 * d, n_layers), small.stack(VOCAB, d, 2 * n_layers)
     plain = small.stack(VOCAB, d, n_layers)
     for name, config in (("wider", wide), ("deeper", deep)):
         lab.number(name, operations(config, n).total / operations(plain, n).total, "times")
     lab.number("longer", operations(plain, 16 * n).total / operations(plain, 8 * n).total, "times")
     lab.number("table_longer", operations(plain, 16 * n).table / operations(plain, 8 * n).table, "times")
+
+
+def priced(d: int, n_layers: int, n_heads: int, n: int) -> Tensor:
+    """Weights that a stack holds and operations that it makes on n tokens, both counted, [2]."""
+    config = small.stack(VOCAB, d, n_layers, n_heads, position=Sinusoidal(), attention={"kernel": Einsum()})
+    stack = Stack(config)
+    weights = sum(p.numel() for p in stack.parameters())
+    return torch.tensor([weights, counted(lambda: read(stack, n))], dtype=torch.float64)
+
+
+def claim_heads(lab: Lab, params: SizeEffects) -> None:
+    """Heads divide the width and add nothing."""
+    plain = priced(params.d, params.n_layers, 1, params.length)
+    lab.claim(
+        "heads_free",
+        Text(
+            "Eight heads instead of one, at the same width, change neither the parameters nor the operations.",
+            "同样宽度下，一个头换成八个头，参数与运算次数都不变。",
+        ),
+        measure=lambda arm: (priced(params.d, *arm, params.length) - plain).abs().sum(),
+        arm=(params.n_layers, 8),
+        control=(2 * params.n_layers, 1),
+        without=Text("twice the layers instead", "改为层数加倍"),
+        holds=exactly(0),
+    )
 
 
 def claim_rows(lab: Lab, params: SizeEffects) -> None:

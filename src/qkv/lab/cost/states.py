@@ -69,7 +69,10 @@ def linear_attention(lab: Lab, params: LinearAttention) -> None:
     claim_growth(lab, params)
     lab.claim(
         "rank",
-        Text("The table of weights has no higher rank than the head is wide.", "权重表的秩不超过头的宽度。"),
+        Text(
+            "Without a mask the table of weights has no higher rank than the head is wide.",
+            "不加掩码时，权重表的秩不超过头的宽度。",
+        ),
         measure=lambda kernel: torch.linalg.matrix_rank(table(kernel, q, k)).double(),
         arm=Linear(),
         control=Einsum(),
