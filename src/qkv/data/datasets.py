@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from qkv.data import cmudict, files, labelled, sources
+from qkv.data.dialogues import DialogueFiles
 from qkv.data.files import Pair
 from qkv.data.labelled import Labelled, Tagged
 from qkv.errors import UserError
@@ -142,7 +143,7 @@ class TaggedFiles:
         return labelled.tagged(_file_of(self, split))
 
 
-Files = PairFiles | TextFiles | LabelledFiles | TaggedFiles
+Files = PairFiles | TextFiles | LabelledFiles | TaggedFiles | DialogueFiles
 """The entries for files of one's own, one for each kind of rows."""
 
 

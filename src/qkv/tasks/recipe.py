@@ -21,12 +21,16 @@ import yaml
 
 from qkv.config import entry_name, override, parse, plain
 from qkv.data.datasets import Cmudict, Files, Multi30k, Tinyshakespeare
+from qkv.data.dialogues import Sgd, Woz
+from qkv.data.stsb import Stsb
 from qkv.decoding import Chooser, Greedy
 from qkv.errors import UserError
 from qkv.models import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
 from qkv.tasks.classify import Classify
+from qkv.tasks.dialogue_state import DialogueState
 from qkv.tasks.language_model import LanguageModel
 from qkv.tasks.model import resolve, shape_of, written
+from qkv.tasks.similarity import Similarity
 from qkv.tasks.task import check_rows
 from qkv.tasks.tokenizers import TokenizersConfig
 from qkv.tasks.translate import Translate
@@ -34,8 +38,8 @@ from qkv.training.config import TrainingConfig
 
 FORMAT_VERSION = 1
 
-TaskConfig = Translate | LanguageModel | Classify
-Data = Cmudict | Multi30k | Tinyshakespeare | Files
+TaskConfig = Translate | LanguageModel | Classify | Similarity | DialogueState
+Data = Cmudict | Multi30k | Tinyshakespeare | Stsb | Woz | Sgd | Files
 FILES = {entry.rows: entry_name(entry) for entry in get_args(Files)}
 
 
