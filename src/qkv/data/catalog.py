@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from qkv.errors import UserError
 
-# The full commit: the raw address resolves abbreviated ones only sometimes.
+# The full commit where it is known: the raw address resolves abbreviated ones only sometimes.
 _GITHUB = "https://raw.githubusercontent.com"
 _MULTI30K = f"{_GITHUB}/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/"
 _CHAR_RNN = f"{_GITHUB}/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/"
@@ -85,6 +85,111 @@ SOURCES: dict[str, Source] = {
             "dialogues_004.json": "d379a5149a86304a22162531e122ff9a7b8e9e46178789a5170e0a7091dd2bbf",
             "dialogues_005.json": "107d8bc1ce21b06453f33cc8dfc19172e0956646b47d9c1db7bdcd978a323d73",
             "dialogues_006.json": "20140828f25496461003140b67a5987d954109d9e14e12e472ed565ed2843bc3",
+        },
+    ),
+    "trec": Source(
+        about="Questions by what they ask for: 5,452, 6 or 50 labels; no licence stated",
+        base=f"{_GITHUB}/harvardnlp/sent-conv-torch/d61ded09c9/data/",
+        files={
+            "TREC.train": "9e4c8bdcaffb96ed61041bd64b564183d52793a8e91d84fc3a8646885f466ec3",
+        },
+    ),
+    "sst2": Source(
+        about="Stanford Sentiment Treebank, sentences, 2 labels: 6,920 / 872 (train, dev); no licence stated",
+        base=f"{_GITHUB}/clairett/pytorch-sentiment-classification/457ffd83de90a9d6d472d8ffc31bbffe40a8b236/data/SST2/",
+        files={
+            "train.tsv": "ec192f833a64da08f475488a77b0d0b47db47acd0f458bd18433fc793b569920",
+            "dev.tsv": "eddea6b39e601dd4e7a672b53cc40fdf6019fa80522f351206c24340ca5d9359",
+        },
+    ),
+    "banking77": Source(
+        about="Questions to a bank: 10,003, 77 intents; CC BY 4.0",
+        base=f"{_GITHUB}/PolyAI-LDN/task-specific-datasets/57ec275d80/banking_data/",
+        files={
+            "train.csv": "b06e26ac675513959a63135f11b94ea7786ed02da65db93a5650d8838cbc664b",
+        },
+    ),
+    "r8": Source(
+        about="Reuters-21578, 8 topics: 5,485 articles; for research",
+        files={
+            "train.txt": "3ed60c905aaa95b96c3fc4afb6d14ad2e20106c59c5b9dda950dcb3075eecfbe",
+        },
+    ),
+    "chnsenticorp": Source(
+        about="Chinese reviews, good or bad: 9,600 / 1,200 (train, dev); no licence stated",
+        files={
+            "train.tsv": "0b2653c23e5c79f539472e90cb10522f0ada4b80d3da95572d8b48fda47d5b33",
+            "dev.tsv": "d129e443eac08ce7643013dad496a8edf282be39cac1a4f2ad080818b296b331",
+        },
+    ),
+    "ag_news_test": Source(
+        about="AG News, the test file: 7,600, 4 topics; not for commerce",
+        base=f"{_GITHUB}/mhjabreel/CharCnn_Keras/555590db42/data/ag_news_csv/",
+        files={
+            "test.csv": "521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699",
+            "classes.txt": "612dbfa932f07a6ed837295a7d5746ce7412e7bb4bc32ba919fdb3cda3a1b9b5",
+        },
+    ),
+    "sarcasm_headlines": Source(
+        about="Headlines, sarcastic or serious, split by us: 25,721 / 1,449 (train, dev); no licence stated",
+        files={
+            "train.jsonl": "8bc3ce5e3408b240adad09e5fb7533d7cd6f736701653670de390a3f9ad2bf1b",
+            "dev.jsonl": "5edce63a0a471e8f94821a16bc01f32010ffab521a3b56c054d2a7d6ccbbcfa1",
+        },
+    ),
+    "isarcasm": Source(
+        about="Tweets, sarcastic by their authors or not: 3,468; MIT",
+        base=f"{_GITHUB}/iabufarha/iSarcasmEval/dfc708b53bde1bb571abfb5692f63231c2232195/train/",
+        files={
+            "train.En.csv": "fde737b69caffbcf81ebe79858ad16ac21881573c308343cd5219c4f7a800ae7",
+        },
+    ),
+    "davidson_hate": Source(
+        about="Tweets, hate, offensive or neither, split by us: 22,306 / 1,222 (train, dev); MIT",
+        files={
+            "train.csv": "e4ab4cb83d2064b89ef2ccac83ca3b1e4035fdf2fcc604252fbabe409f93fe8f",
+            "dev.csv": "e7109d9c2d1c954d39bf6eac8c9c017dea56509d0f38c52f5e56813797d10621",
+        },
+    ),
+    "cold": Source(
+        about="Chinese comments, offensive or safe: 25,726 / 6,431 (train, dev); Apache-2.0",
+        base=f"{_GITHUB}/thu-coai/COLDataset/a0c55a945497ab58e94aef491180e1cf88ffb864/COLDataset/",
+        files={
+            "train.csv": "16ca7955bdcaf90f5d8ac39e51eb3eda15320caa1e730ed45cb5e8ca8cd0d5e8",
+            "dev.csv": "28e67a26815aa1852449ba06919e51c07060d146e2bd23101cc0137a0ff94b7c",
+        },
+    ),
+    "newsgroups20": Source(
+        about="20 Newsgroups by date, a JSON line each, written by us: 11,314 / 7,532; no licence stated",
+        files={
+            "train.jsonl": "9e33e13ae03244177cef10e15e3b792c619e13dd93e41775095ebd8400b98058",
+            "test.jsonl": "dfdafbe634a966f809c77ce3387f76b2224a9e3bae66ca20082fa193f5709a94",
+        },
+    ),
+    "clinc150": Source(
+        about="Requests to an assistant, 150 intents, test removed by us: 15,000 / 3,000 (train, val); CC BY 3.0",
+        files={
+            "data_full.json": "0a3e06ef6f97aa929afe9f0e45a9c6a6a95ce378e2c514c771c6f01cc8a2bfbc",
+            "data_small.json": "3bda0f23358628ae4337f99cb6f9925f03890291aced065a070c3ef5992cbdc5",
+            "data_imbalanced.json": "52cd4f88c47f143ddc2139ce2f2c7a51c035ed1d69172e981b1cda52e0f4d020",
+            "data_oos_plus.json": "ed85841c5b884c9a72148ee0a374c8c739b9045d2f7e54088384d7a9380ab52a",
+        },
+    ),
+    "stsb": Source(
+        about="STS-B: 5,749 / 1,500 pairs of sentences scored 0 to 5, en and (by machine) zh; scores CC BY-SA 4.0",
+        base=f"{_GITHUB}/PhilipMay/stsb-multi-mt/30de0dec4ee199b7f42351d3f1a0b19592955385/data/",
+        files={
+            "stsb-en-train.csv": "e1e84fec60bbb598735552f54a35f4949904a484750fd2cb11e2720e49f63da6",
+            "stsb-en-dev.csv": "d29586e96558c4eb52cf5ea5d14e9c24d3bf0e44f111b017caba43a5adc33226",
+            "stsb-zh-train.csv": "6d44b5faa6c88e76f0c5f39fcd5963622c121b1d106f139a33b5b1df24c20ce2",
+            "stsb-zh-dev.csv": "f24a3580938f840d82ee3d520de3af2be355b389850f21d0cc5c228ba3f6cdc9",
+        },
+    ),
+    "tatoeba_cmn_eng": Source(
+        about="Tatoeba English and Chinese in a split of our own, by a hash of the English; CC BY 2.0 FR",
+        files={
+            "train.tsv": "c09e5c2d5b057c3b10ead194caab44a24a32f4ca371392e7dd31c5a917df4460",
+            "dev.tsv": "a3ca8ddd84f554680a60bfd1285da0076e14506f1eb8e7964b82699e8ad10e63",
         },
     ),
 }

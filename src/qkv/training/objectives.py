@@ -16,10 +16,9 @@ class OutputLosses:
     training: with the outputs' regularisation (label smoothing, logit adjustment); without, as they are measured.
     """
 
-    additive = True
-
     def __init__(self, outputs: Mapping[str, Any], training: bool = True, weights: Mapping[str, float] | None = None):
         self.outputs, self.training, self.weights = dict(outputs), training, dict(weights or {})
+        self.additive = all(getattr(output, "additive", True) for output in self.outputs.values())
 
     def __call__(self, model: Any, batch: Batch) -> dict[str, Term]:
         """Terms of a batch whose `extra` and `targets` hold what the outputs ask for."""
