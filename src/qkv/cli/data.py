@@ -1,13 +1,17 @@
-"""`qkv data`: get, list and show datasets, and train a tokenizer."""
+"""`qkv data`: get, list, show and audit datasets, and train a tokenizer."""
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer
 
+from qkv.cli.audit import audit
+
 app = typer.Typer(no_args_is_help=True, help="Datasets and tokenizers.")
+app.command("audit")(audit)
 
 
 @app.command("list")
@@ -46,29 +50,35 @@ def show(
     limit: int = typer.Option(5, "--limit", min=1, help="How many rows."),
 ) -> None:
     """The first rows of a dataset or a file, and how many there are."""
-    from qkv.data.files import Pair
-
     rows = _rows(name, split)
     for row in rows[:limit]:
-        shown = f"{row.source}\t{' | '.join(row.targets)}" if isinstance(row, Pair) else row[:500]
-        typer.echo(shown)
+        typer.echo(_shown(row))
     typer.echo(f"{len(rows):,} rows", err=True)
 
 
 def _rows(name: str, split: Any) -> list:
-    from qkv.config import parse
-    from qkv.data import files, sources
-    from qkv.data.datasets import Cmudict, Multi30k, Tinyshakespeare
+    from qkv.config import entry_name, parse
+    from qkv.data import files
     from qkv.errors import UserError
+    from qkv.tasks.recipe import FILES, Data
 
     if split not in ("train", "dev", "test"):
         raise UserError(f"--split: no split is called {split!r}; choose train, dev or test")
-    if name in sources.SOURCES:
-        return parse(Cmudict | Multi30k | Tinyshakespeare, name).load(split)
+    names = [entry_name(entry) for entry in get_args(Data) if entry_name(entry) not in FILES.values()]
+    if name in names:
+        return parse(Data, name).load(split)
     if Path(name).exists():
         return list(files.stream(name)) if files.has_source(name) else files.documents(name)
-    sources.named(name)  # says which names there are
-    return []
+    raise UserError(f"no dataset is called '{name}'; choose one of {', '.join(sorted(names))}, or give a file")
+
+
+def _shown(row: Any) -> str:
+    """A row in a line: its fields between tabs, several values of one between bars."""
+    if not is_dataclass(row):
+        return str(row)[:500]
+    values = (getattr(row, field.name) for field in fields(row))
+    cells = (" | ".join(map(str, value)) if isinstance(value, tuple) else value for value in values)
+    return "\t".join(" ".join(str(cell).split()) for cell in cells if cell is not None)[:500]
 
 
 @app.command("tokenizer")

@@ -12,12 +12,12 @@ side.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 
 from qkv.data import sources
 from qkv.data.files import Pair
+from qkv.data.splits import hundredth
 
 _VARIANT = re.compile(r"\(\d+\)$")
 
@@ -49,7 +49,7 @@ def split_of(word: str) -> str:
     >>> split_of("attention"), split_of("transformer")
     ('train', 'train')
     """
-    bucket = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big") % 100
+    bucket = hundredth(word)
     return "test" if bucket < 5 else "dev" if bucket < 10 else "train"
 
 

@@ -1,16 +1,17 @@
 """Named public datasets: where their files are looked for, and how they are downloaded and checked.
 
 A file is looked for in `$QKV_DATA/NAME/FILE`, then in the cache (`$QKV_CACHE` or ~/.cache/qkv), plain or with `.gz`
-appended, then in the installed package that carries it, if one does. What is in none of them is downloaded into the
-cache, and where that fails the error says what to do; `qkv data get NAME` (`get` below) downloads a whole dataset
-beforehand, from a mirror if need be. A downloaded file is pinned by the SHA-256 of its *uncompressed* content and
-checked wherever it was found, so a figure always belongs to one text, however that was compressed.
+or `.xz` appended, then in the installed package that carries it, if one does. What is in none of them is downloaded
+into the cache, and where that fails the error says what to do; `qkv data get NAME` (`get` below) downloads a whole
+dataset beforehand, from a mirror if need be. A downloaded file is pinned by the SHA-256 of its *uncompressed* content
+and checked wherever it was found, so a figure always belongs to one text, however that was compressed.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import lzma
 import os
 import tempfile
 import urllib.error
@@ -38,7 +39,7 @@ def find(name: str, file: str) -> Path | None:
     given = os.environ.get("QKV_DATA")
     folders = [Path(given).expanduser()] if given else []
     for folder in [*folders, cache_folder()]:
-        for candidate in (folder / name / file, folder / name / f"{file}.gz"):
+        for candidate in (folder / name / f"{file}{zipped}" for zipped in ("", ".gz", ".xz")):
             if candidate.is_file():
                 return candidate
     package = named(name).package
@@ -62,13 +63,15 @@ def locate(name: str, file: str) -> Path:
     where = f"dataset {name}: {file} is neither in $QKV_DATA/{name} nor in {cache_folder() / name}"
     if source.package:
         raise UserError(f"{where}, and no package {source.package} is installed; pip install 'qkv[{source.extra}]'")
+    if not source.base:
+        raise UserError(f"{where}, and no address has these files: {source.about}; copy them there, or use --mirror")
     try:
         return _fetch(name, file, source.files[file], source.base + file + source.suffix)
     except UserError as error:
         raise UserError(f"{where}; {error}") from error
 
 
-def read(name: str, file: str) -> str:
+def read(name: str, file: str, encoding: str = "utf-8") -> str:
     """The text of a file of a dataset, its content checked. Raises UserError when it is absent or another one."""
     path = locate(name, file)
     try:
@@ -76,7 +79,7 @@ def read(name: str, file: str) -> str:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check its rights") from error
     _check(content, named(name).files[file], str(path), f"remove it and run 'qkv data get {name}'")
-    return content.decode("utf-8")
+    return content.decode(encoding)
 
 
 def get(name: str, mirror: str | None = None) -> list[Path]:
@@ -87,7 +90,7 @@ def get(name: str, mirror: str | None = None) -> list[Path]:
     Raises UserError: unknown name, no network, wrong content, no room.
     """
     source = named(name)
-    if source.package:
+    if source.package or not (source.base or mirror):
         return [locate(name, file) for file in source.files]
     base = f"{mirror.rstrip('/')}/{name}/" if mirror else source.base
     return [_fetch(name, file, digest, base + file + source.suffix) for file, digest in source.files.items()]
@@ -120,13 +123,15 @@ def _download(name: str, url: str) -> bytes:
 
 
 def _unzipped(content: bytes, where: str) -> bytes:
-    """The content, unzipped if it is gzip (told by its first bytes: servers may unzip on the way)."""
-    if not content.startswith(b"\x1f\x8b"):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{where} is a damaged gzip file ({error}); get it again") from error
+    """The content, unzipped if it is gzip or xz (told by its first bytes: servers may unzip on the way)."""
+    kinds = {b"\x1f\x8b": ("gzip", gzip.decompress), b"\xfd7zXZ": ("xz", lzma.decompress)}
+    for start, (kind, decompress) in kinds.items():
+        if content.startswith(start):
+            try:
+                return decompress(content)
+            except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+                raise UserError(f"{where} is a damaged {kind} file ({error}); get it again") from error
+    return content
 
 
 def _check(content: bytes, digest: str, where: str, remedy: str) -> None:

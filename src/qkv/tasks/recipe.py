@@ -20,6 +20,7 @@ from typing import Any, get_args
 import yaml
 
 from qkv.config import entry_name, override, parse, plain
+from qkv.data.corpora import Corpora
 from qkv.data.datasets import Cmudict, Files, Multi30k, Tinyshakespeare
 from qkv.data.dialogues import Sgd, Woz
 from qkv.data.stsb import Stsb
@@ -39,7 +40,7 @@ from qkv.training.config import TrainingConfig
 FORMAT_VERSION = 1
 
 TaskConfig = Translate | LanguageModel | Classify | Similarity | DialogueState
-Data = Cmudict | Multi30k | Tinyshakespeare | Stsb | Woz | Sgd | Files
+Data = Cmudict | Multi30k | Tinyshakespeare | Stsb | Woz | Sgd | Corpora | Files
 FILES = {entry.rows: entry_name(entry) for entry in get_args(Files)}
 
 
