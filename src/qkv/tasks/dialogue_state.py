@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from qkv.data.readings import Reading, Readings
 from qkv.decoding import Chooser
 from qkv.errors import UserError
 from qkv.models import Choice, Decision, EncoderOnlyConfig, ModelConfig, Reader, Several
+from qkv.tasks.dialogue.state import Tracked
 from qkv.tasks.dialogue_metrics import request_scores, state_scores
 from qkv.tasks.labels import Labels, LabelSet
 from qkv.tasks.mentions import Ontology, is_marker, marked, words
@@ -25,14 +26,6 @@ from qkv.training.losses import Term
 
 SLOT, VALUES, REQUEST = "slot:", "values:", "request"
 NONE = "none"
-
-
-@dataclass(frozen=True)
-class Tracked:
-    """What one turn was understood to say. updates: slot -> value and its probability. requests: what is asked."""
-
-    updates: dict[str, tuple[str, float]]
-    requests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -232,6 +225,18 @@ class DialogueState(Task):
                 state = (state if self.carry else {}) | {slot: value for slot, (value, _) in now.updates.items()}
                 found.append((state, now.requests))
         return found
+
+    def strangeness(self, system: System) -> Callable[[str], float]:
+        """A score of how far out of scope a text is: the share of its words that training never saw. It finds what is
+        said in other words, and not what is meant otherwise in the same."""
+        ontology, tokenizer = self.ontology(system.tokenizers.labels), system.tokenizers.target
+
+        def score(text: str) -> float:
+            [line] = marked(ontology, [words(text)])[0] if self.markers else [words(text)]
+            ids = tokenizer.encode(" ".join(word for word in line if word.isalnum() or "@" in word))
+            return sum(i == tokenizer.unk_id for i in ids) / len(ids) if ids else 0.0
+
+        return score
 
     def predict(
         self, system: System, texts: Sequence[str], chooser: Chooser, max_new: int | None = None, first: int = 0

@@ -23,13 +23,17 @@ from qkv.config import entry_name, override, parse, plain
 from qkv.data.corpora import Corpora
 from qkv.data.datasets import Cmudict, Files, Multi30k, Tinyshakespeare
 from qkv.data.dialogues import Sgd, Woz
+from qkv.data.simulation import Simulated
 from qkv.data.stsb import Stsb
+from qkv.data.wikitext import Wikitext2
 from qkv.decoding import Chooser, Greedy
 from qkv.errors import UserError
 from qkv.models import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
 from qkv.tasks.classify import Classify
 from qkv.tasks.dialogue_state import DialogueState
+from qkv.tasks.infilling import Infill
 from qkv.tasks.language_model import LanguageModel
+from qkv.tasks.masked_language_model import MaskedLanguageModel
 from qkv.tasks.model import resolve, shape_of, written
 from qkv.tasks.similarity import Similarity
 from qkv.tasks.task import check_rows
@@ -39,8 +43,8 @@ from qkv.training.config import TrainingConfig
 
 FORMAT_VERSION = 1
 
-TaskConfig = Translate | LanguageModel | Classify | Similarity | DialogueState
-Data = Cmudict | Multi30k | Tinyshakespeare | Stsb | Woz | Sgd | Corpora | Files
+TaskConfig = Translate | LanguageModel | Classify | Similarity | DialogueState | MaskedLanguageModel | Infill
+Data = Cmudict | Multi30k | Tinyshakespeare | Wikitext2 | Stsb | Woz | Sgd | Corpora | Simulated | Files
 FILES = {entry.rows: entry_name(entry) for entry in get_args(Files)}
 
 
