@@ -1,4 +1,4 @@
-"""`qkv data`: get, list, show and audit datasets, and train a tokenizer."""
+"""`qkv data`: get, list, show and audit datasets, train a tokenizer and compare several."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any, get_args
 import typer
 
 from qkv.cli.audit import audit
+from qkv.cli.compare import compare
 
 app = typer.Typer(no_args_is_help=True, help="Datasets and tokenizers.")
 app.command("audit")(audit)
+app.command("compare")(compare)
 
 
 @app.command("list")
