@@ -185,11 +185,69 @@ SOURCES: dict[str, Source] = {
             "stsb-zh-dev.csv": "f24a3580938f840d82ee3d520de3af2be355b389850f21d0cc5c228ba3f6cdc9",
         },
     ),
+    "atis": Source(
+        about="ATIS, questions to an airline: 4,478 / 500 / 893 with slots and intents; material of the LDC",
+        base=f"{_GITHUB}/monologg/JointBERT/00324f60dd/data/atis/",
+        files={
+            "train/seq.in": "3a670980841b21ab39088b2595efc17d487cdc45769c075a3e5f9458bba28c7f",
+            "train/seq.out": "14c7131bd66562f797dbd7189bc7358f0cf354c6afb0785a9ab973c35b58f34c",
+            "train/label": "d0a771547665eecbdf9f96ea015ef07d1f6ee9f063e861020dafabb3c2a04377",
+            "dev/seq.in": "c7435b96e7948393608c34819628e863c5338f11ca68e8f896d2cc041d8e17f8",
+            "dev/seq.out": "83ccff3e36f83a993f8e5b5b82adf3256076f234abda4d784051381d7ac76922",
+            "dev/label": "06957cfe6fdffac84f8280bc3a1f8ca85c85631b363817aa4543aac611f8addf",
+            "test/seq.in": "4b2119fc59c37f9398c6605db435d4f467505009e6ee3e5af04fed09f39dc397",
+            "test/seq.out": "a4690d6bceadc06876d1ff99bc401744aa981cb321e598ae12a3859d7be53254",
+            "test/label": "ce4bfe6590d9498e1078f30b4137d3e8b3e94277b444b26360c0bf2e9e282761",
+        },
+    ),
+    "snips": Source(
+        about="SNIPS, requests to an assistant: 13,084 / 700 (train, dev) with slots and 7 intents; CC0",
+        base=f"{_GITHUB}/monologg/JointBERT/00324f60dd/data/snips/",
+        files={
+            "train/seq.in": "04ad1e3f2121d83c6478f9a4b17d2dbdc21d06d6127f73cb7af835ed733f9855",
+            "train/seq.out": "fd5f2121d8055827e5d6b3d3bac30f3d7e94e82a5d437751960cbdd9e1b4f6d3",
+            "train/label": "bfd7df6cf9dd76c5da5d8b61bc85f90386197bdd3d7510c1d324c051537b962f",
+            "dev/seq.in": "64e0f6d8ad8aab3a3828164d7d53731a0993d3ca1aed437ceaca6d3d568d410e",
+            "dev/seq.out": "712e6d34feb8d52d208b820a5f8bae6e6ff990f08374507dfde22de389088319",
+            "dev/label": "9c1dd041216f647bcfca838aaf1a48eb5781e4404256d31ff07cd38a5436c52f",
+        },
+    ),
+    "resume_ner": Source(
+        about="Chinese resumes, a tag a character, 8 types of name: 3,821 / 463 / 477; no licence stated",
+        base=f"{_GITHUB}/jiesutd/LatticeLSTM/24d17f4270/ResumeNER/",
+        files={
+            "train.char.bmes": "93b9bb0be5dd4730121587f9dc1378de3fbbe55cba1c575edec271f822c27be7",
+            "dev.char.bmes": "1b0d67153e6e8543e9444936ed1b107bd843078c282533898085e1a9aa293952",
+            "test.char.bmes": "c4a9f42622819a4b59f66e184d446ebfa89b2f1dbba06e11d70675e59fe7e79b",
+        },
+    ),
+    "weibo_ner": Source(
+        about="Chinese micro-blog posts, a tag a character: 1,350 / 270 (train, dev); annotations CC BY-SA 3.0",
+        base=f"{_GITHUB}/hltcoe/golden-horse/7a73c08e45/data/",
+        files={
+            "weiboNER_2nd_conll.train": "4e8954c54ab33b0afc9a8abb85715c47422645cc6d1b49fdb24540f4a427e997",
+            "weiboNER_2nd_conll.dev": "e72730d83aac680505280b6301c879b3ba470d29ac308979d48cdc58ee4907cc",
+        },
+    ),
+    "restaurant8k": Source(
+        about="Restaurants-8k, what guests say to book a table: 8,198 rows (train), 5 slots; CC BY 4.0",
+        base=f"{_GITHUB}/PolyAI-LDN/task-specific-datasets/57ec275d80/span_extraction/restaurant8k/",
+        files={"train_0.json": "90cb03e1cdd3ee141829605955a54d946308e1558250ca1e7413f260443bc6a4"},
+    ),
     "tatoeba_cmn_eng": Source(
         about="Tatoeba English and Chinese in a split of our own, by a hash of the English; CC BY 2.0 FR",
         files={
             "train.tsv": "c09e5c2d5b057c3b10ead194caab44a24a32f4ca371392e7dd31c5a917df4460",
             "dev.tsv": "a3ca8ddd84f554680a60bfd1285da0076e14506f1eb8e7964b82699e8ad10e63",
+        },
+    ),
+    "wikitext2": Source(
+        about="WikiText-2, articles of Wikipedia: 2,088,628 / 217,646 / 245,569 tokens; CC BY-SA",
+        base=f"{_GITHUB}/pytorch/examples/cada773327ba94a5970e0d57c17c847d69dbbb8f/word_language_model/data/wikitext-2/",
+        files={
+            "train.txt": "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
+            "valid.txt": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+            "test.txt": "",
         },
     ),
 }
