@@ -11,15 +11,16 @@ if TYPE_CHECKING:
     from qkv.tasks.folder import Run
 
 
-def opened(folder: Path, device: torch.device | str = "cpu") -> Run:
-    """The model in a folder of either kind, ready to answer. Raises UserError for whatever is wrong with it."""
+def opened(folder: Path, device: torch.device | str = "cpu", answers: bool = True) -> Run:
+    """The model in a folder of either kind, ready to answer. answers: whether it has to; an encoder without a head does
+    not, and can be trained on. Raises UserError for whatever is wrong with it."""
     from qkv.tasks.folder import CONFIG, open_run
 
     foreign = (folder / "config.json").is_file() and not (folder / CONFIG).is_file()
-    return _from_hugging_face(folder, device) if foreign else open_run(folder, device)
+    return _from_hugging_face(folder, device, answers) if foreign else open_run(folder, device)
 
 
-def _from_hugging_face(folder: Path, device: torch.device | str) -> Run:
+def _from_hugging_face(folder: Path, device: torch.device | str, answers: bool) -> Run:
     """A Hugging Face folder as a run without data of its own: its shape says which task it is for."""
     from qkv.data.datasets import PairFiles, TextFiles
     from qkv.data.windows import WindowConfig
@@ -27,6 +28,7 @@ def _from_hugging_face(folder: Path, device: torch.device | str) -> Run:
     from qkv.interop import load_folder
     from qkv.tasks.folder import Run
     from qkv.tasks.language_model import LanguageModel
+    from qkv.tasks.masked_language_model import MaskedLanguageModel
     from qkv.tasks.model import shape_of, written
     from qkv.tasks.recipe import Recipe
     from qkv.tasks.task import System
@@ -36,12 +38,17 @@ def _from_hugging_face(folder: Path, device: torch.device | str) -> Run:
 
     model, found = load_folder(folder)
     shape = shape_of(model.config)
-    if shape == "encoder_only":
-        raise UserError(f"{folder} holds an encoder ({found.family}), which writes no text; no task uses it alone")
+    if shape == "encoder_only" and answers and any(name.startswith("head.") for name in found.fresh):
+        raise UserError(
+            f"{folder} holds an encoder ({found.family}) without a head, which answers nothing by itself; "
+            f"train one on it: qkv train RECIPE --init {folder}"
+        )
     tokenizer = _tokenizer(found)
     both = shape == "encoder_decoder"
     length = min(256, model.max_length or 256)
     task: Any = Translate() if both else LanguageModel(WindowConfig(length))
+    if shape == "encoder_only":
+        task = MaskedLanguageModel(length=min(128, length))
     recipe = Recipe(
         task=task,
         data=PairFiles("", "") if both else TextFiles("", ""),

@@ -35,7 +35,7 @@ def train(
     if init is not None:
         chosen = replace(chosen, init=init)
     name = Path(recipe).name.removesuffix(".yaml").removesuffix(".yml")
-    start = opened(Path(chosen.init)) if chosen.init is not None else None
+    start = opened(Path(chosen.init), answers=False) if chosen.init is not None else None
     out = out or Path("runs") / name
     command = ["train", recipe, *(overrides or ()), "--out", str(out), *(["--init", init] if init is not None else [])]
     with companions(chosen.training.processes, command):

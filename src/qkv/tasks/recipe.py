@@ -121,7 +121,7 @@ def _files(data: Any, task: Any) -> Any:
 def agree(recipe: Recipe) -> None:
     """Raise UserError where parts do not fit together."""
     config, task = recipe.model_config, recipe.task
-    if shape_of(config) != task.shape:
+    if shape_of(config) not in task.shape.split(" or "):
         raise UserError(f"model: this task needs shape {task.shape}, and the model is {shape_of(config)}")
     check_rows(task, recipe.data)
     if isinstance(task, Translate) and isinstance(config, EncoderDecoderConfig):

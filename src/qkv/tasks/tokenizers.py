@@ -105,25 +105,41 @@ class Tokenizers:
         return cls(loaded, loaded if same else Tokenizer.load(source), labels)
 
 
-def learn(config: TokenizersConfig, targets: Iterable[str], sources: Iterable[str] | None = None) -> Tokenizers:
-    """The tokenizers of a config, learned from texts. `sources` is None where there is only one side.
+def learn(
+    config: TokenizersConfig,
+    targets: Iterable[str],
+    sources: Iterable[str] | None = None,
+    specials: Sequence[str] = (),
+) -> Tokenizers:
+    """The tokenizers of a config, learned from texts. `sources` is None where there is only one side, and only then are
+    there `specials`: tokens that the task needs besides the fixed ones, by name ("mask").
 
-    Raises UserError where a side has none, and what training a tokenizer raises.
+    Raises UserError where a side has none, for a file without these specials, and what training a tokenizer raises.
     """
     if sources is None:
-        return Tokenizers(_one(config.shared or config.target, targets, "target"))
+        return Tokenizers(_one(config.shared or config.target, targets, "target", specials))
     if config.shared is not None:
         one = _one(config.shared, [*sources, *targets], "shared")
         return Tokenizers(one, one)
     return Tokenizers(_one(config.target, targets, "target"), _one(config.source, sources, "source"))
 
 
-def _one(choice: TokenizerChoice | None, texts: Iterable[str], side: str) -> Tokenizer:
+def _one(choice: TokenizerChoice | None, texts: Iterable[str], side: str, specials: Sequence[str] = ()) -> Tokenizer:
     if choice is None:
         raise UserError(f"tokenizers.{side}: missing; this task reads two texts, so give source and target, or shared")
     if isinstance(choice, File):
-        return Tokenizer.load(choice.path)
+        return with_specials(Tokenizer.load(choice.path), specials, f"tokenizers.{side}: {choice.path}")
     try:
-        return text.train(choice, texts)
+        return text.train(choice, texts, specials)
     except UserError as error:
         raise UserError(f"tokenizers.{side}: {error}") from error
+
+
+def with_specials(tokenizer: Tokenizer, specials: Sequence[str], where: str) -> Tokenizer:
+    """The tokenizer. Raises UserError where it lacks one of the special tokens."""
+    lacking = [name for name in specials if name not in tokenizer.special_ids]
+    if lacking:
+        raise UserError(
+            f"{where} has no <{lacking[0]}>, which this task needs; let the recipe train a tokenizer instead"
+        )
+    return tokenizer

@@ -60,15 +60,17 @@ class TokenCrossEntropy:
 
     def __call__(self, model: Any, batch: Batch) -> dict[str, Term]:
         """One term, `cross_entropy`, in nats per token."""
-        hidden = run(model, batch).flatten(0, 1)
-        targets = batch.targets.flatten()
+        return {"cross_entropy": self.term(model.head, run(model, batch), batch.targets)}
+
+    def term(self, head: Any, hidden: Tensor, targets: Tensor) -> Term:
+        """Hidden states [B,T,E] against targets [B,T]."""
+        hidden, targets = hidden.flatten(0, 1), targets.flatten()
         count = _count(targets)
         if count < len(targets):
             rows = (targets != IGNORE).nonzero().squeeze(1)
             hidden, targets = hidden.index_select(0, rows), targets.index_select(0, rows)
-        head = model.head
         total = linear_cross_entropy(head.prepare(hidden), head.weight, head.bias, targets, self.smoothing)
-        return {"cross_entropy": (total, count, 1.0)}
+        return total, count, 1.0
 
     def counts(self, batch: Batch) -> dict[str, float]:
         return {"cross_entropy": _count(batch.targets)}
