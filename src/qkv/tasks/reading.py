@@ -44,18 +44,31 @@ def framed(
     return found
 
 
-@torch.inference_mode()
 def decisions(system: System, readings: Sequence[Reading]) -> dict[str, list[Decision]]:
     """What every output decides on each reading, in their order. Raises UserError for a model without outputs."""
+    if not readings:
+        return {name: [] for name in _outputs(system)}
+    config = BucketConfig(tokens=max(CELLS, *(len(r.ids) for r in readings)))
+    return decided(system, Readings(readings, config, None, system.tokenizers.target.pad_id or 0))
+
+
+@torch.inference_mode()
+def decided(system: System, source: Readings) -> dict[str, list[Decision]]:
+    """What every output decides on each reading of a source, in their order. Raises UserError as `decisions` does."""
+    found: dict[str, dict[int, Decision]] = {name: {} for name in _outputs(system)}
+    for rows in source.plan(0):
+        batch = source.load(rows).to(system.device)
+        for name, chosen in _reader(system).decide(batch).items():
+            found[name] |= dict(zip(rows, chosen, strict=True))
+    return {name: [of[row] for row in range(len(source))] for name, of in found.items()}
+
+
+def _reader(system: System) -> Reader:
     model = system.model
     if not isinstance(model, Reader):
         raise UserError("this model has no outputs; train one with a task that reads, such as classify")
-    found: dict[str, dict[int, Decision]] = {name: {} for name in model.outputs}
-    if readings:
-        config = BucketConfig(tokens=max(CELLS, *(len(r.ids) for r in readings)))
-        source = Readings(readings, config, None, system.tokenizers.target.pad_id or 0)
-        for rows in source.plan(0):
-            batch = source.load(rows).to(system.device)
-            for name, decided in model.decide(batch).items():
-                found[name] |= dict(zip(rows, decided, strict=True))
-    return {name: [of[row] for row in range(len(readings))] for name, of in found.items()}
+    return model
+
+
+def _outputs(system: System) -> list[str]:
+    return list(_reader(system).outputs)

@@ -25,17 +25,21 @@ from qkv.data.datasets import Cmudict, Files, Multi30k, Tinyshakespeare
 from qkv.data.dialogues import Sgd, Woz
 from qkv.data.simulation import Simulated
 from qkv.data.stsb import Stsb
+from qkv.data.tagged_corpora import TaggedCorpora
 from qkv.data.wikitext import Wikitext2
 from qkv.decoding import Chooser, Greedy
 from qkv.errors import UserError
 from qkv.models import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
 from qkv.tasks.classify import Classify
 from qkv.tasks.dialogue_state import DialogueState
+from qkv.tasks.incremental import Incremental
 from qkv.tasks.infilling import Infill
+from qkv.tasks.intent_slots import IntentSlots
 from qkv.tasks.language_model import LanguageModel
 from qkv.tasks.masked_language_model import MaskedLanguageModel
 from qkv.tasks.model import resolve, shape_of, written
 from qkv.tasks.similarity import Similarity
+from qkv.tasks.tag import Tag
 from qkv.tasks.task import check_rows
 from qkv.tasks.tokenizers import TokenizersConfig
 from qkv.tasks.translate import Translate
@@ -43,8 +47,10 @@ from qkv.training.config import TrainingConfig
 
 FORMAT_VERSION = 1
 
-TaskConfig = Translate | LanguageModel | Classify | Similarity | DialogueState | MaskedLanguageModel | Infill
-Data = Cmudict | Multi30k | Tinyshakespeare | Wikitext2 | Stsb | Woz | Sgd | Corpora | Simulated | Files
+TaskConfig = (
+    Translate | LanguageModel | Classify | Similarity | DialogueState | MaskedLanguageModel | Infill | Tag | IntentSlots
+)
+Data = Cmudict | Multi30k | Tinyshakespeare | Wikitext2 | Stsb | Woz | Sgd | Corpora | TaggedCorpora | Simulated | Files
 FILES = {entry.rows: entry_name(entry) for entry in get_args(Files)}
 
 
@@ -68,7 +74,8 @@ class Evaluation:
 class Recipe:
     """task: how rows are learned from and answered. data: where they come from. tokenizers: how text is cut. model: a
     preset or a full config (see `qkv.tasks.model`). training: the loop's settings. decoding: how answers are searched
-    for. evaluation: what is measured on the way. init: a run or Hugging Face folder whose weights are trained on."""
+    for. evaluation: what is measured on the way. init: a run or Hugging Face folder whose weights are trained on.
+    incremental: what is kept of that run's labels, texts and weights (null: its weights alone)."""
 
     task: TaskConfig
     data: Data
@@ -78,6 +85,7 @@ class Recipe:
     decoding: Chooser = field(default_factory=Greedy)
     evaluation: Evaluation = field(default_factory=Evaluation)
     init: str | None = None
+    incremental: Incremental | None = None
 
     @cached_property
     def model_config(self) -> ModelConfig:
@@ -86,7 +94,10 @@ class Recipe:
 
     def plain(self) -> dict[str, Any]:
         """What config.yaml holds: format_version first, the model spelled out in full."""
-        return {"format_version": FORMAT_VERSION, **plain(self), "model": written(self.model_config)}
+        own = plain(self)
+        if own["incremental"] is None:
+            del own["incremental"]  # folders of runs that began without this key can still be resumed
+        return {"format_version": FORMAT_VERSION, **own, "model": written(self.model_config)}
 
 
 def from_data(data: Any, where: str = "") -> Recipe:
