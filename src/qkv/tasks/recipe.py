@@ -42,13 +42,23 @@ from qkv.tasks.similarity import Similarity
 from qkv.tasks.tag import Tag
 from qkv.tasks.task import check_rows
 from qkv.tasks.tokenizers import TokenizersConfig
+from qkv.tasks.topics import ClassifyTopics
 from qkv.tasks.translate import Translate
 from qkv.training.config import TrainingConfig
 
 FORMAT_VERSION = 1
 
 TaskConfig = (
-    Translate | LanguageModel | Classify | Similarity | DialogueState | MaskedLanguageModel | Infill | Tag | IntentSlots
+    Translate
+    | LanguageModel
+    | Classify
+    | ClassifyTopics
+    | Similarity
+    | DialogueState
+    | MaskedLanguageModel
+    | Infill
+    | Tag
+    | IntentSlots
 )
 Data = Cmudict | Multi30k | Tinyshakespeare | Wikitext2 | Stsb | Woz | Sgd | Corpora | TaggedCorpora | Simulated | Files
 FILES = {entry.rows: entry_name(entry) for entry in get_args(Files)}

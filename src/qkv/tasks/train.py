@@ -14,6 +14,7 @@ from qkv.data.batch import BatchSource
 from qkv.decoding import Greedy
 from qkv.errors import UserError
 from qkv.runtime import choose_device, seed_everything, set_threads
+from qkv.tasks import growth, incremental
 from qkv.tasks import model as models
 from qkv.tasks.card import write_card
 from qkv.tasks.folder import CARD, TOKENIZERS, Run, open_run
@@ -41,6 +42,8 @@ def train(recipe: Recipe, out: Path, fresh: bool = False, say: Say = print, star
     if start is not None:
         recipe = replace(recipe, model=written(start.recipe.model_config), tokenizers=start.recipe.tokenizers)
         agree(recipe)
+    elif recipe.incremental is not None:
+        raise UserError("incremental: there is no run to go on from; name one: --init RUN")
     device = distributed.local_device(choose_device(recipe.training.device))
     set_threads(recipe.training.threads)
     world = distributed.start(device)
@@ -58,14 +61,21 @@ def train(recipe: Recipe, out: Path, fresh: bool = False, say: Say = print, star
         return result
     rows = recipe.task.load(recipe.data, "train")
     given = replace(start.system.tokenizers, labels=recipe.task.labels(rows)) if start else None
+    further = recipe.incremental
+    if start is not None and further is not None:
+        rows, given = incremental.prepared(recipe, further, rows, start)
     tokenizers = _tokenizers(recipe, rows, out, world, given)
     seed_everything(recipe.training.seed)
     model = models.fresh(recipe.model_config, tokenizers, recipe.task)
-    if start is not None:
+    if start is not None and further is not None:
+        growth.extend(model, recipe.task, recipe.model_config, tokenizers, start.system)
+    elif start is not None:
         models.take_over(model, start.system.model)
     source = _in_split("train", recipe.task.batches, rows, tokenizers, recipe.training.seed)
     say(f"{parameters(model):,} parameters, {len(source):,} examples, on {device}")
-    loss = recipe.task.loss(training=True)
+    loss: Loss = recipe.task.loss(training=True)
+    if start is not None and further is not None:
+        loss = incremental.held(recipe, further, loss, model, tokenizers, start)
     result = fit(
         model, loss, source, recipe.training, out, evaluate=_evaluate(recipe, tokenizers), run_config=recipe.plain()
     )
