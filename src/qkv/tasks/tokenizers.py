@@ -10,6 +10,10 @@ from qkv import text
 from qkv.errors import UserError
 from qkv.tasks.labels import Labels
 from qkv.text import BOS, BPE, EOS, ByteBPE, Characters, Tokenizer, Unigram, WordPiece, Words
+from qkv.text.topics import Topics
+from qkv.training.checkpoint import replace_file
+
+TOPICS = "topics.safetensors"
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,13 @@ class Tokenizers:
     """What turns texts and labels into numbers and back.
 
     target: of what the decoder reads and writes, or the only stack reads. source: of what the encoder reads, if there
-    are two; the same object where they share one. labels: what a task may answer, where it does not write text."""
+    are two; the same object where they share one. labels: what a task may answer, where it does not write text.
+    topics: what makes a vector of a text as a whole, for a task that wants one."""
 
     target: Tokenizer
     source: Tokenizer | None = None
     labels: Labels = field(default_factory=Labels)
+    topics: Topics | None = None
 
     @property
     def shared(self) -> bool:
@@ -86,9 +92,12 @@ class Tokenizers:
         return self.eos if self.source is None or self.source.eos_id is None else self.source.eos_id
 
     def save(self, folder: Path) -> None:
-        """Write folder/{source,target}.json, and labels.json beside the folder; shared ones are two equal files."""
+        """Write folder/{source,target}.json, and labels.json beside the folder; shared ones are two equal files. Topics
+        are folder/topics.safetensors."""
         if self.labels.sets:
             self.labels.save(folder.parent)
+        if self.topics is not None:
+            replace_file(folder / TOPICS, self.topics.save)
         for name in ("source", "target"):
             tokenizer = getattr(self, name)
             if tokenizer is not None:
@@ -99,10 +108,11 @@ class Tokenizers:
         """Read what `save` wrote. Raises UserError for a missing or damaged file."""
         target, source = folder / "target.json", folder / "source.json"
         loaded, labels = Tokenizer.load(target), Labels.load(folder.parent)
+        topics = Topics.load(folder / TOPICS) if (folder / TOPICS).is_file() else None
         if not source.exists():
-            return cls(loaded, None, labels)
+            return cls(loaded, None, labels, topics)
         same = source.read_bytes() == target.read_bytes()
-        return cls(loaded, loaded if same else Tokenizer.load(source), labels)
+        return cls(loaded, loaded if same else Tokenizer.load(source), labels, topics)
 
 
 def learn(
