@@ -1,0 +1,1 @@
+"""What encoders and decoders are pretrained on, and what each objective can and cannot teach."""
