@@ -1,7 +1,7 @@
 """The table of bad inputs: what is typed. The sentences that come back are in sentences.yaml, by the same names.
 
-In both, {toy}, {run}, {text} and {tmp} stand for the toy's folder, its run, its language model and an
-empty folder. `prepare` makes what a case needs in the empty folder.
+In both, {toy}, {run}, {text}, {labels} and {tmp} stand for the toy's folder, its run, its language model, its
+classifier and an empty folder. `prepare` makes what a case needs in the empty folder.
 """
 
 from __future__ import annotations
@@ -206,4 +206,29 @@ ANSWERS = [
     Case("explain an over-long text", ["explain", "{text}", "the cat sat on the mat"]),
 ]
 
-CASES = RECIPES + DATA + RUNS + ANSWERS
+
+def classify(*settings: str) -> list[str]:
+    return ["train", "{toy}/labels.yaml", *settings, "--out", "{tmp}/out"]
+
+
+CLASSIFY = [
+    Case("label empty", classify("data.train={tmp}/d.tsv"), file("d.tsv", "text\tlabel\na film\t \n")),
+    Case("one label only", classify("data.train={tmp}/d.tsv"), file("d.tsv", "text\tlabel\na film\tx\nfilm\tx\n")),
+    Case("no label column", classify("data.train={tmp}/d.jsonl"), file("d.jsonl", '{"text": "a film"}\n')),
+    Case(
+        "several labels for one",
+        classify("data.train={tmp}/d.jsonl"),
+        file("d.jsonl", '{"text": "a", "label": ["x", "y"]}\n{"text": "b", "label": "y"}\n'),
+    ),
+    Case("dev label unknown", classify("data.dev={tmp}/d.tsv"), file("d.tsv", "text\tlabel\na film\tgod\n")),
+    Case("decoder for classify", classify("model={preset: gpt2}")),
+    Case("convolution for translate", train("model={convolution: {}}")),
+    Case("convolution without windows", classify("model={convolution: {stack: {widths: []}}}")),
+    Case("beta out of range", classify("task={classify: {output: {choice: {effective: 1}}}}")),
+    Case("power with several labels", classify("task={classify: {output: several, power: 0.5}}")),
+    Case("longest too short", classify("task.classify.longest=2")),
+    Case("classify an empty text", ["predict", "{labels}", ""]),
+    Case("evaluate with an unknown label", ["evaluate", "{labels}", "--data", "{tmp}/d.tsv"], file("d.tsv", "a\tz\n")),
+]
+
+CASES = RECIPES + DATA + RUNS + ANSWERS + CLASSIFY

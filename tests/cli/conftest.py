@@ -45,6 +45,18 @@ TEXT_RECIPE = {
     "model": {"preset": "gpt2", "d_model": 32, "n_layers": 1, "n_heads": 2, "max_length": 16, "dropout": 0.0},
     "training": {"max_steps": 150, "learning_rate": 1e-2, "schedule": "linear", "eval_every": 75, "tensorboard": False},
 }
+LABEL_RECIPE = {
+    "task": "classify",
+    "tokenizers": {"target": "words"},
+    "model": {"encoder_only": {"stack": {**STACK, "position": "rotary"}}},
+    "training": {
+        "max_steps": 60,
+        "learning_rate": 1e-2,
+        "schedule": "constant",
+        "eval_every": 30,
+        "tensorboard": False,
+    },
+}
 
 Invoke = Callable[..., Result]
 
@@ -95,3 +107,18 @@ def text_run(toy: Path, invoke: Invoke) -> Path:
     result = invoke("train", toy / "text.yaml", "--out", toy / "text_run")
     assert result.exit_code == 0, result.output
     return toy / "text_run"
+
+
+@pytest.fixture(scope="session")
+def label_run(toy: Path, invoke: Invoke) -> Path:
+    """A finished classifier of films into good, bad and neither."""
+    words = {"good": "fine great good", "bad": "bad poor awful", "neither": "long short old"}
+    lines = [
+        f"the {word} film {i}\t{label}" for i in range(9) for label, some in words.items() for word in some.split()
+    ]
+    (toy / "labels.tsv").write_text("text\tlabel\n" + "\n".join(lines) + "\n")
+    data = {"train": str(toy / "labels.tsv"), "dev": str(toy / "labels.tsv")}
+    (toy / "labels.yaml").write_text(yaml.safe_dump({**LABEL_RECIPE, "data": data}))
+    result = invoke("train", toy / "labels.yaml", "--out", toy / "label_run")
+    assert result.exit_code == 0, result.output
+    return toy / "label_run"

@@ -21,11 +21,18 @@ def test_every_case_has_its_sentence() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_one_sentence(
-    case: Case, toy: Path, run: Path, text_run: Path, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+    case: Case,
+    toy: Path,
+    run: Path,
+    text_run: Path,
+    label_run: Path,
+    tmp_path: Path,
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("QKV_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    places = {"{toy}": toy, "{run}": run, "{text}": text_run, "{tmp}": tmp_path}
+    places = {"{toy}": toy, "{run}": run, "{text}": text_run, "{labels}": label_run, "{tmp}": tmp_path}
 
     def filled(text: str) -> str:
         for name, path in places.items():

@@ -2,4 +2,6 @@
 
 naive_bayes.py  a class, then independent words; closed form
 recurrent.py    LSTM, GRU and plain recurrent networks
+convolution.py  windows of words, as an encoder (Kim 2014)
+tfidf.py        weighted counts with logistic regression
 """

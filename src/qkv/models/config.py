@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from qkv.nn import BlockConfig, Causal, InitConfig, MaskConfig, NormConfig, PositionConfig, Sinusoidal, Xavier
 from qkv.nn.dropout import check_rate
 from qkv.nn.feedforward import Activation
 from qkv.nn.positions import PositionShape
+
+if TYPE_CHECKING:
+    from .stack import Stack
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,12 @@ class StackConfig:
         attention, embedding = self.block.attention, self.embedding
         width = embedding.rank or self.d_model
         return PositionShape(width, attention.heads.n, attention.width(self.d_model), embedding.std)
+
+    def build(self) -> Stack:
+        """An encoder of this config; what `Reader` asks of whatever it reads with."""
+        from .stack import Stack
+
+        return Stack(self)
 
 
 def _causal(decoder: StackConfig) -> StackConfig:

@@ -62,18 +62,22 @@ class Choice:
 
     pooling: how the tokens' states become one vector. hidden: a tanh layer before the linear one. dropout: before the
     linear layer. smoothing: label smoothing. adjustment: τ of logit adjustment for rare labels: training adds
-    τ·log p(label) to the logits, so that answers are as if all labels were equally frequent (Menon et al. 2021)."""
+    τ·log p(label) to the logits, so that answers are as if all labels were equally frequent (Menon et al. 2021).
+    effective: β of weights by effective number: a text whose label was seen n times counts (1−β)/(1−β^n), over the
+    mean of that in training (Cui et al. 2019); 0.999 takes the thousandth text of a label for little news."""
 
     pooling: Pooling = "mean"
     hidden: bool = False
     dropout: float = 0.1
     smoothing: float = 0.0
     adjustment: float = 0.0
+    effective: float = 0.0
 
     def __post_init__(self) -> None:
         check_rate(self.dropout)
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing is {self.smoothing}; give 0 or more, below 1")
+        for name in ("smoothing", "effective"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more, below 1")
 
     def count(self, batch: Any) -> float:
         """Rows of the batch."""
@@ -85,27 +89,44 @@ class Choice:
 
 
 class ChoiceOutput(Pooler):
-    """Softmax over labels; see `Choice`."""
+    """Softmax over labels; see `Choice`. temperature: what scores are divided by for probabilities, 1 until it is
+    fitted (`qkv.tasks.calibration`); no label's rank depends on it."""
 
     def __init__(self, config: Choice, name: str, d_model: int, counts: Sequence[int]):
         super().__init__(d_model, len(counts), config.pooling, config.hidden, config.dropout)
         self.config, self.name = config, name
-        prior = torch.tensor(counts, dtype=torch.float32).clamp_min(1)
+        seen = torch.tensor(counts, dtype=torch.float32).clamp_min(1)
         self.log_prior: Tensor
-        self.register_buffer("log_prior", (prior / prior.sum()).log(), persistent=False)
+        self.register_buffer("log_prior", (seen / seen.sum()).log(), persistent=False)
+        self.weights: Tensor
+        self.register_buffer("weights", effective_weights(seen, config.effective), persistent=False)
+        self.temperature: Tensor
+        self.register_buffer("temperature", torch.ones(()))
 
     def loss(self, scores: Tensor, batch: Any, training: bool = True) -> Tensor:
-        """Σ −log p(label) over the rows; without `training`, neither smoothed nor adjusted."""
-        if training and self.config.adjustment:
+        """Σ −log p(label) over the rows; without `training`, neither smoothed nor adjusted nor weighted."""
+        right = batch.extra[self.name]
+        if not training:
+            return F.cross_entropy(scores, right, reduction="sum")
+        if self.config.adjustment:
             scores = scores + self.config.adjustment * self.log_prior
-        smoothing = self.config.smoothing if training else 0.0
-        return F.cross_entropy(scores, batch.extra[self.name], reduction="sum", label_smoothing=smoothing)
+        nats = F.cross_entropy(scores, right, reduction="none", label_smoothing=self.config.smoothing)
+        return (nats * self.weights[right]).sum() if self.config.effective else nats.sum()
 
     def decide(self, scores: Tensor, batch: Any) -> list[Decision]:
         """Labels by falling probability."""
-        p = scores.softmax(-1)
+        p = (scores / self.temperature).softmax(-1)
         order = p.argsort(-1, descending=True)
         return [Decision(o.tolist(), q[o].tolist()) for o, q in zip(order.cpu(), p.cpu(), strict=True)]
+
+
+def effective_weights(counts: Tensor, beta: float) -> Tensor:
+    """counts [C] -> weights [C] ∝ (1−β)/(1−β^n), whose mean over the texts of all labels is 1; β = 0 gives ones.
+
+    Between β = 0, where all texts count alike, and β → 1, where all labels do (Cui et al. 2019, arXiv:1901.05555).
+    """
+    weights = (1 - beta) / (1 - beta ** counts.double())
+    return (weights * counts.sum() / (weights * counts).sum()).float()
 
 
 @dataclass(frozen=True)

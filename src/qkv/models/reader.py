@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from qkv.nn import Tokens
 
-from .config import EncoderOnlyConfig
 from .outputs import Decision
-from .stack import Memory, Stack
+from .stack import Memory
+
+
+class Encoding(Protocol):
+    """What a `Reader` is made from: an EncoderOnlyConfig, or another whose `stack` has a `d_model` and whose
+    `stack.build()` makes a module (ids [B,T], tokens) -> [B,T,E] with a `max_length`."""
+
+    @property
+    def stack(self) -> Any: ...
 
 
 class Reader(nn.Module):
@@ -21,10 +28,10 @@ class Reader(nn.Module):
     outputs: entries of the table in `outputs.py`. counts: how often each label of each output was seen.
     """
 
-    def __init__(self, config: EncoderOnlyConfig, outputs: Mapping[str, Any], counts: Mapping[str, Sequence[int]]):
+    def __init__(self, config: Encoding, outputs: Mapping[str, Any], counts: Mapping[str, Sequence[int]]):
         super().__init__()
-        self.config = config
-        self.encoder = Stack(config.stack)
+        self.config: Any = config
+        self.encoder = config.stack.build()
         width = config.stack.d_model
         self.outputs = nn.ModuleDict({name: out.build(name, width, counts[name]) for name, out in outputs.items()})
 

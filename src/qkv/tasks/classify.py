@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from qkv.data import labelled
 from qkv.data.buckets import BucketConfig
 from qkv.data.labelled import Labelled
-from qkv.data.readings import Reading, Readings
+from qkv.data.readings import Reading, Readings, power_shares
 from qkv.decoding import Chooser
 from qkv.errors import UserError
-from qkv.models import Choice, Decision, EncoderOnlyConfig, ModelConfig, Reader, Several
+from qkv.models import Choice, Decision, EncoderDecoderConfig, ModelConfig, Reader, Several
 from qkv.tasks.labels import Labels, LabelSet
 from qkv.tasks.metrics import choice_scores, several_scores
 from qkv.tasks.reading import decisions, framed
@@ -33,14 +33,21 @@ class Classify(Task):
     """How training batches are cut."""
     longest: int = 256
     """Tokens of the longest text, specials included; the end of a longer one is not read."""
+    power: float = 1.0
+    """A label with n texts is drawn ∝ n^power in training: 1 takes every text once an epoch, 0 all labels alike."""
 
     rows: ClassVar[str] = "labelled"
-    shape: ClassVar[str] = "encoder_only"
+    shape: ClassVar[str] = "encoder_only or convolution"
+    ranks: ClassVar[bool] = True
     column: ClassVar[str] = "text"
 
     def __post_init__(self) -> None:
         if self.longest < 4:
             raise ValueError(f"longest is {self.longest}; give 4 or more, for a begin, an end and a word or two")
+        if not 0 <= self.power <= 1:
+            raise ValueError(f"power is {self.power}; give 0 to 1")
+        if self.power < 1 and isinstance(self.output, Several):
+            raise ValueError("power draws texts by their one label, and here a text has several; leave it at 1")
 
     def read(self, path: str) -> list[Labelled]:
         """The rows of a TSV or JSONL file; `|` separates several labels in a TSV."""
@@ -68,7 +75,7 @@ class Classify(Task):
 
     def build(self, config: ModelConfig, tokenizers: Tokenizers) -> Reader:
         """The encoder of the config, with the output."""
-        assert isinstance(config, EncoderOnlyConfig)
+        assert not isinstance(config, EncoderDecoderConfig)
         return Reader(config, {LABEL: self.output}, tokenizers.labels.counts)
 
     def readings(self, rows: Sequence[Labelled], tokenizers: Tokenizers, bound: int | None = None) -> list[Reading]:
@@ -92,7 +99,8 @@ class Classify(Task):
     ) -> Readings:
         """Batches of texts of like length."""
         readings = self.readings(spaced(rows, limit) if seed is None else rows, tokenizers)
-        return Readings(readings, self.batch, seed, tokenizers.target.pad_id or 0)
+        shares = power_shares([row.labels for row in rows], self.power) if seed is not None and self.power < 1 else None
+        return Readings(readings, self.batch, seed, tokenizers.target.pad_id or 0, shares)
 
     def loss(self, training: bool) -> OutputLosses:
         """The output's own."""

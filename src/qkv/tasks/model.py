@@ -1,4 +1,4 @@
-"""The `model:` part of a recipe: a preset with amendments, or a full config of one of the three shapes.
+"""The `model:` part of a recipe: a preset with amendments, or a full config of one of the shapes.
 
 model: {preset: vaswani, size: tiny, dropout: 0.2}                     # a preset and its parameters
 model: {preset: gpt2, n_layers: 4, stack: {block: {placement: pre}}}   # and nested fields changed on top
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from torch import nn
 
+from qkv.baselines.convolution import ConvolutionConfig
 from qkv.config import parse, plain
 from qkv.errors import UserError
 from qkv.models import (
@@ -31,15 +32,16 @@ from qkv.tasks.tokenizers import Tokenizers
 if TYPE_CHECKING:
     from qkv.tasks.task import Task
 
-SHAPES: dict[str, type] = {
+SHAPES: dict[str, Any] = {
     "encoder_decoder": EncoderDecoderConfig,
     "decoder_only": DecoderOnlyConfig,
     "encoder_only": EncoderOnlyConfig,
+    "convolution": ConvolutionConfig,  # the baseline that a `Reader` holds like an encoder
 }
 
 
 def shape_of(config: ModelConfig) -> str:
-    """The name of a config's shape: encoder_decoder, decoder_only or encoder_only."""
+    """The name of a config's shape: encoder_decoder, decoder_only, encoder_only or convolution."""
     return next(name for name, cls in SHAPES.items() if isinstance(config, cls))
 
 
@@ -148,6 +150,9 @@ def take_over(model: nn.Module, other: nn.Module) -> list[str]:
             f"init: its model does not fit ({stacks[0]} is missing or of another shape); train from its config"
         )
     model.load_state_dict(own | taken)
+    for name, buffer in model.named_buffers():
+        if name.endswith(".temperature"):
+            buffer.fill_(1.0)  # it was fitted to the other's answers
     return left
 
 

@@ -62,9 +62,11 @@ class Task(Protocol):
     """How the rows of a dataset are learned from and answered. Rows are whatever `load` of the dataset gives."""
 
     shape: ClassVar[str]
-    """The model that it needs: encoder_decoder, decoder_only or encoder_only."""
+    """The model that it needs: encoder_decoder, decoder_only, encoder_only or convolution; several with " or "."""
     rows: ClassVar[str]
     """The rows that it learns from: pairs, texts, labelled or tagged; a dataset names its own alike."""
+    ranks: ClassVar[bool] = False
+    """Whether its answers come ranked without a search, so that any number of them can be asked for."""
     column: ClassVar[str] = "source"
     """The column of a file that holds the texts to predict from."""
 
