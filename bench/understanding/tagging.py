@@ -37,16 +37,16 @@ NER_ARMS: dict[str, tuple[str, ...]] = {
 
 INTENTS = """### Intents and slots
 
-Mean (least … most) of three seeds, per cent, no pretrained weights. ATIS: the published test file; what training never saw
-is wrong. SNIPS: the published dev file, tuned on 700 rows cut from training. F1 of entities, strict, by seqeval. Baselines:
-the most frequent tag of a word and the most frequent intent; a softmax over a window of five words with affixes, and TF-IDF
-with logistic regression for the intent (scikit-learn).
+Mean (least … most) of three seeds, per cent, no pretrained weights. ATIS: the published test file; what training never
+saw is wrong. SNIPS: the published dev file, tuned on 700 rows cut from training. F1 of entities, strict, by seqeval.
+Baselines: the most frequent tag of a word and the most frequent intent; a softmax over a window of five words with
+affixes, and TF-IDF with logistic regression for the intent (scikit-learn).
 
 """
 CHINESE = """### Names in Chinese
 
-A tag a character. Resume: the published test file; Weibo: the published dev file, tuned on a tenth of the training file.
-Strict F1; lenient reads a broken sequence as conlleval does.
+A tag a character. Resume: the published test file; Weibo: the published dev file, tuned on a tenth of the training
+file. Strict F1; lenient reads a broken sequence as conlleval does.
 
 """
 
