@@ -86,10 +86,11 @@ class Session:
         return reply
 
     def _updated(self, state: State, heard: Tracked) -> State:
-        """The topic that was talked of comes first, so that what interrupts it ends up on top."""
+        """The topic that was talked of comes first, so that what interrupts it ends up on top. Slots that the domain
+        does not talk of are left alone."""
         here = state.top.topic if state.top else None
         for slot, (value, confidence) in sorted(heard.updates.items(), key=lambda u: u[0].rpartition("/")[0] != here):
-            if state.values.get(slot) != value:
+            if slot in self.domain.slots and state.values.get(slot) != value:
                 state = state.filled(slot, value, confidence)
         return state
 
