@@ -106,6 +106,7 @@ class Lab:
     def __init__(self, seed: int = 0, report: Report | None = None, only: Collection[str] | None = None):
         self.seed, self.only = seed, only
         self.report: Report = report or (lambda share, text: None)
+        self.trainings = 0
         self.numbers: dict[str, Number] = {}
         self.claims: list[Claim] = []
         self.figures: dict[str, dict[str, Any]] = {}
@@ -207,7 +208,9 @@ class Lab:
             **{"optimizer": AdamW(weight_decay=0.0), **settings},
         )
         with tempfile.TemporaryDirectory(prefix="qkv-lab-") as folder:
-            source = Generated(make, steps, seed, self.report)
+            self.trainings += 1
+            which = f"#{self.trainings} · "  # the bar begins anew with each training
+            source = Generated(make, steps, seed, lambda share, text: self.report(share, which + text))
             fit(model, loss or TokenCrossEntropy(), source, config, Path(folder) / "run", progress=False)
         return model
 
