@@ -135,7 +135,7 @@ def test_gaps_anywhere_change_nothing() -> None:
     apart = memory(x), batch(targets)
     close = memory(x.gather(1, places.unsqueeze(2).expand(-1, -1, 6))), batch(labels)
     losses = [output.loss(output(m), b) for m, b in (apart, close)]
-    assert float(losses[0]) == pytest.approx(float(losses[1]), abs=1e-12)
+    assert losses[0].item() == pytest.approx(losses[1].item(), abs=1e-12)
     one, other = (output.decide(output(m), b) for m, b in (apart, close))
     assert [d.labels for d in one] == [d.labels for d in other]
     assert one[0].probabilities == pytest.approx(other[0].probabilities, abs=1e-12)

@@ -61,7 +61,7 @@ def test_a_run_learns_and_answers(tmp_path: Path) -> None:
     [prediction] = run.recipe.task.predict(run.system, ["fly to miami"], Greedy())
     assert prediction.text == "flight: fly to [miami](city)"
     assert sum(prediction.details["intents"].values()) == pytest.approx(1, abs=1e-5)
-    assert float(run.system.model.log_variances.values.abs().max()) > 0.01
+    assert run.system.model.log_variances.values.abs().max().item() > 0.01
 
 
 def test_what_training_never_saw_is_counted_as_wrong() -> None:
