@@ -146,10 +146,10 @@ def _spell(value: float | str, form: str | None) -> str:
 
 
 def typeset(number: str, latex: bool = False) -> str:
-    """A formatted number as it is printed; what is no number stays.
+    r"""A formatted number as it is printed, its parts kept in one line; what is no number stays.
 
     >>> typeset("-1.5e-07"), typeset("1e+12"), typeset("1e+12", latex=True), typeset("Post-norm")
-    ('−1.5 × 10⁻⁷', '10¹²', '10^{12}', 'Post-norm')
+    ('−1.5\xa0×\xa010⁻⁷', '10¹²', '10^{12}', 'Post-norm')
     """
     match = NUMBER.fullmatch(number)
     if match is None:
@@ -161,7 +161,7 @@ def typeset(number: str, latex: bool = False) -> str:
         return sign + (mantissa if not power else power if mantissa == "1" else f"{mantissa} \\times {power}") + percent
     power = f"10{superscript(int(exponent))}" if exponent else ""
     sign = sign.replace("-", "−")
-    return sign + (mantissa if not power else power if mantissa == "1" else f"{mantissa} × {power}") + percent
+    return sign + (mantissa if not power else power if mantissa == "1" else f"{mantissa}\u00a0×\u00a0{power}") + percent
 
 
 def superscript(exponent: int) -> str:

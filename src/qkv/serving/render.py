@@ -132,10 +132,10 @@ def search_index(library: Library) -> str:
 
 
 def number(value: float) -> str:
-    """A measurement as it is read: four significant digits, small and large ones with a power of ten.
+    r"""A measurement as it is read: four significant digits, small and large ones with a power of ten.
 
     >>> number(1032.6968), number(0.000297178), number(4096), number(float("inf"))
-    ('1033', '2.972 × 10⁻⁴', '4096', '∞')
+    ('1033', '2.972\xa0×\xa010⁻⁴', '4096', '∞')
     """
     if value in (float("inf"), float("-inf")):
         return "∞" if value > 0 else "−∞"
