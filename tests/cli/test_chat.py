@@ -18,7 +18,12 @@ from .conftest import Invoke
 SCRIPTS: dict[str, list[dict[str, Any]]] = yaml.safe_load(
     (Path(__file__).parent / "conversations.yaml").read_text(encoding="utf-8")
 )
-QUICK = ("data.simulated.dialogues=250", "training.max_steps=250", "model.encoder_only.stack.d_model=32")
+QUICK = (
+    "data.simulated.dialogues=300",
+    "training.max_steps=450",
+    "model.encoder_only.stack.d_model=48",
+    "task.dialogue_state.batch.tokens=512",
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +86,7 @@ def test_commands_show_and_mend(run: Path, invoke: Invoke, tmp_path: Path) -> No
     result = invoke("chat", run, "--store", tmp_path / "t.db", "--session", "anna", input="\n".join(typed) + "\n")
     assert result.exit_code == 0, result.output
     assert "day = tuesday  (turn 2, " in result.stdout and "before: monday)" in result.stdout
-    assert "people ?" in result.stdout and "take back the last turn" in result.stdout
+    assert "food ?" in result.stdout and "take back the last turn" in result.stdout
     assert "no command /dance; there are /state" in result.stderr and "no slot 'drink'" in result.stderr
     history = json.loads(result.stdout[result.stdout.index("[\n") :])
     assert [turn["user"] for turn in history] == typed[:2]

@@ -57,7 +57,7 @@ def system(task: DialogueState, rows: list[Dialogue] = ROWS) -> System:
 
 @given(st.text("abcde", min_size=1, max_size=12), st.text("abcde", min_size=1, max_size=12))
 def test_forms_of_a_word_by_the_slow_twin(a: str, b: str) -> None:
-    shared = len(os.path.commonprefix([a, b]))
+    shared = next((n for n in range(len(a), 0, -1) if b.startswith(a[:n])), 0)
     longer = max(len(a), len(b))
     same = a == b or (shared >= 4 and shared > longer / 2 and longer - shared <= 4)
     assert bool(alike(a, b)) == same == bool(alike(b, a))
