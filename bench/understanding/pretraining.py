@@ -55,8 +55,8 @@ def main(results: Results) -> str:
         [
             "## Pretraining objectives at equal steps",
             f"An encoder of 4 layers of width 128, {steps} of 32 windows of 128 tokens of WikiText-2. Accuracy in "
-            "percent, mean and range over seeds: `linear` is logistic regression on the mean of the frozen states, `tuned` 600 "
-            "updates of all weights. TREC's test is a tenth of its training file, SST-2's its dev file.",
+            "percent, mean and range over seeds: `linear` is logistic regression on the mean of the frozen states, "
+            "`tuned` 600 updates of all weights. TREC's test is a tenth of its training file, SST-2's its dev file.",
             table(head, rows),
             results.machine(),
         ]

@@ -89,8 +89,9 @@ def test_nothing_that_is_told_is_seen_before(objective: Any) -> None:
 
 
 def test_prompts() -> None:
-    prompt = FillInTheMiddle().prompt([[20, 21], [30]], GAPS)
-    assert prompt.ids == [1, 4, 20, 21, 5, 30, 6] and prompt.whole([9]) == [20, 21, 9, 30]
+    prompt = FillInTheMiddle().prompt([[20, 21], [30]], gaps(FillInTheMiddle()))
+    assert prompt.ids == [1, 4, 20, 21, 5, 30, 6]
+    assert prompt.whole([9]) == [20, 21, 9, 30]
     prompt = Spans().prompt([[20], [21], [22]], GAPS)
     assert prompt.ids == [1, 20, 4, 21, 5, 22] and prompt.whole([8, 4, 9, 5, 10, 6]) == [20, 9, 21, 10, 22]
     assert Prefix().prompt([[20]], GAPS).ids == [1, 20]

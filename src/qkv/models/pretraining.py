@@ -99,9 +99,7 @@ def narrowed(stack: StackConfig, share: float) -> StackConfig:
     width = round(share * stack.d_model)
     heads = stack.block.attention.heads.n
     if width < 1 or width % heads:
-        raise ValueError(
-            f"a generator of {share} times d_model {stack.d_model} is not a multiple of {heads} heads wide"
-        )
+        raise ValueError(f"a generator of {share} times d_model {stack.d_model} does not split into {heads} heads")
     embedding = replace(stack.embedding, rank=stack.embedding.rank or stack.d_model)
     feedforward = stack.block.feedforward
     if hasattr(feedforward, "d_ff"):

@@ -166,17 +166,16 @@ class MaskedLanguageModel(Task):
         rows, parts = [], []
         for number, text in enumerate(texts, first + 1):
             ids, pieces = masked_ids(system.tokenizers, text, number)
-            if system.model.max_length is not None and len(ids) > system.model.max_length:
-                raise UserError(
-                    f"text {number} has {len(ids)} tokens, and the model reads {system.model.max_length}; cut it"
-                )
+            if (bound := system.model.max_length) is not None and len(ids) > bound:
+                raise UserError(f"text {number} has {len(ids)} tokens, and the model reads {bound}; shorten it")
             places = np.flatnonzero(np.array(ids) == vocabulary.mask).tolist()
             rows.append(self.objective.asking(np.array(ids), places, vocabulary))
             parts.append(pieces)
+        special = torch.tensor(sorted(tokenizer.special_ids.values()))
         found = []
         for text, pieces, logits in zip(texts, parts, _told(system, rows), strict=True):
-            logits[:, sorted(tokenizer.special_ids.values())] = float("-inf")
-            p, best = logits.softmax(-1).topk(min(n, logits.shape[-1]))
+            words = logits.index_fill(-1, special, float("-inf"))
+            p, best = words.softmax(-1).topk(min(n, words.shape[-1]))
             found.append(_ranked(tokenizer, text, pieces, best, p, n))
         return found
 
