@@ -56,7 +56,7 @@ def test_rows_move_by_name_and_new_ones_begin_as_they_should() -> None:
     new = system(task, rows)
     fresh_row = new.model.outputs[LABEL].linear.weight[new.tokenizers.labels[LABEL].number("maybe")].clone()
     left = growth.extend(new.model, task, resolve(MODEL), new.tokenizers, old)
-    assert left == []
+    assert left == ["outputs.label.temperature"]  # it was fitted to the old answers
     before, after = (s.model.encoder.embedding.token.weight for s in (old, new))
     for word in ("a", "good", "film"):
         torch.testing.assert_close(after[new.tokenizers.target.id(word)], before[old.tokenizers.target.id(word)])
@@ -151,13 +151,11 @@ def test_a_run_goes_on_with_new_labels_and_keeps_the_old_ones(tmp_path: Path) ->
     train(recipe(tmp_path, "first", first), tmp_path / "one", say=lambda _: None)
     start = open_run(tmp_path / "one")
     kept: dict[str, float] = {}
-    arms = {
-        "naive": {},
-        "replay": {"replay": 0.3},
-        "fisher": {"strength": 30.0, "importance": "fisher", "examples": 20, "vocabulary": "learned", "replay": 0.3},
-    }
+    held = {"strength": 1.0, "importance": "fisher", "examples": 20}
+    arms = {"naive": {}, "replay": {"replay": 0.3}, "fisher": {**held, "replay": 0.3}}
     for name, how in arms.items():
-        made = recipe(tmp_path, "second", second, incremental=how, init=str(tmp_path / "one"))
+        further = {**how, "vocabulary": "learned"}  # the new texts tell nothing apart in the old words
+        made = recipe(tmp_path, "second", second, incremental=further, init=str(tmp_path / "one"))
         train(made, tmp_path / name, say=lambda _: None, start=start)
         run: Run = open_run(tmp_path / name)
         task = run.recipe.task
@@ -165,7 +163,7 @@ def test_a_run_goes_on_with_new_labels_and_keeps_the_old_ones(tmp_path: Path) ->
         assert task.evaluate(run.system, task.read(str(tmp_path / "second.tsv")), Greedy())["accuracy"] > 0.9
         kept[name] = task.evaluate(run.system, task.read(str(tmp_path / "first.tsv")), Greedy())["accuracy"]
     assert kept["replay"] > 0.9 and kept["fisher"] > 0.9
-    assert kept["naive"] <= kept["replay"]
+    assert kept["naive"] < 0.1
 
 
 def test_going_on_needs_a_run(tmp_path: Path) -> None:

@@ -33,18 +33,19 @@ class FactoredWords:
         sizes: tuple[int, ...],
         contexts: int,
         generator: torch.Generator,
-        sharpness: float = 1.5,
+        sharpness: float | tuple[float, ...] = 1.5,
         interaction: bool = False,
     ) -> FactoredWords:
         """Words with all combinations of features of the given sizes, and so many contexts a feature, whose
-        log-probabilities are normal with standard deviation `sharpness`."""
+        log-probabilities are normal with standard deviation `sharpness` (one for all features, or one each)."""
+        widths = sharpness if isinstance(sharpness, tuple) else (sharpness,) * len(sizes)
         values = torch.tensor(list(itertools.product(*map(range, sizes))))
         parts = []
         for k, size in enumerate(sizes):
             kinds = values[:, k]
             if interaction and k == 0:
                 kinds, size = values[:, 0] * sizes[1] + values[:, 1], sizes[0] * sizes[1]
-            scores = sharpness * torch.randn(size, contexts, generator=generator, dtype=torch.float64)
+            scores = widths[k] * torch.randn(size, contexts, generator=generator, dtype=torch.float64)
             parts.append(scores.softmax(-1)[kinds] / len(sizes))
         spans = tuple((k * contexts, (k + 1) * contexts) for k in range(len(sizes)))
         return cls(values, torch.cat(parts, 1), spans)
@@ -60,6 +61,11 @@ class FactoredWords:
         """Words [B] and what was seen around each, [B,contexts]."""
         words = torch.randint(len(self), (rows,), generator=generator)
         return words, torch.multinomial(self.table[words], contexts, replacement=True, generator=generator)
+
+    def counts(self, draws: int, generator: torch.Generator) -> Tensor:
+        """How often each context was seen around each word, [V,C], in so many draws, as many of every word."""
+        seen = torch.multinomial(self.table, max(1, draws // len(self)), replacement=True, generator=generator)
+        return torch.zeros_like(self.table).scatter_add_(1, seen, torch.ones_like(seen, dtype=self.table.dtype))
 
     def analogies(self, feature: int = 0) -> Tensor:
         """All questions (a, b, c, d) that change one feature's value alike in two different words, [Q,4]."""

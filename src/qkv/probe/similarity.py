@@ -90,7 +90,7 @@ def rsa(x: Tensor, y: Tensor) -> float:
         _, inverse, counts = torch.cdist(side, side, compute_mode="donot_use_mm_for_euclid_dist")[rows, columns].unique(
             return_inverse=True, return_counts=True
         )
-        rank = (counts.cumsum(0) - (counts - 1) / 2)[inverse]
+        rank = (counts.cumsum(0) - (counts.double() - 1) / 2)[inverse]
         ranks.append(rank - rank.mean())
     a, b = ranks
     return float(a @ b / (a.norm() * b.norm()))

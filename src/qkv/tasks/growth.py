@@ -80,10 +80,12 @@ def _one_more(config: ModelConfig, tokenizers: Tokenizers) -> list[tuple[str, Mo
     if isinstance(full, EncoderDecoderConfig):
         source, target = replace(full, encoder=_longer(full.encoder)), replace(full, decoder=_longer(full.decoder))
         both = replace(full, encoder=_longer(full.encoder), decoder=_longer(full.decoder))
-        more = [("target", both)] if tokenizers.shared else [("source", source), ("target", target)]
+        more: list[tuple[str, ModelConfig]] = (
+            [("target", both)] if tokenizers.shared else [("source", source), ("target", target)]
+        )
     else:
         more = [("target", replace(full, stack=_longer(full.stack)))]
-    found = [(kind, grown, tokenizers) for kind, grown in more]
+    found: list[tuple[str, ModelConfig, Tokenizers]] = [(kind, grown, tokenizers) for kind, grown in more]
     for output, labels in tokenizers.labels.sets.items():
         longer = LabelSet((*labels.names, f"{labels.names[-1]}~"), (*labels.counts, 1))
         sets = Labels({**tokenizers.labels.sets, output: longer})
@@ -132,11 +134,10 @@ def carried(
     how: Mapping[str, Move],
     exact: bool = False,
 ) -> dict[str, Tensor]:
-    """`own` with what `given`, the old model's tensors, says about it. exact: only rows of the same name, and no means:
-    for what is known of weights rather than for the weights."""
+    """Of the tensors in `own` those that `given`, the old model's, says something about, with that put in. exact: only
+    rows of the same name, and no means: for what is known of weights rather than for the weights."""
     found = {}
     for name, tensor in own.items():
-        found[name] = tensor.clone()
         if name not in given or given[name].dim() != tensor.dim():
             continue
         value, places = given[name].to(tensor), []
@@ -146,6 +147,7 @@ def carried(
                 rows, value = _moved(value, d, how[kind], exact)
             places.append(rows.view([-1 if i == d else 1 for i in range(tensor.dim())]))
         if value.shape == torch.broadcast_shapes(*(p.shape for p in places), ()):
+            found[name] = tensor.clone()
             found[name][tuple(places)] = value
     return found
 
@@ -167,18 +169,14 @@ def extend(model: nn.Module, task: Task, config: ModelConfig, tokenizers: Tokeni
     own = model.state_dict()
     given = {n: t for n, t in start.model.state_dict().items() if not n.endswith(".temperature")}  # of its old answers
     filled = carried(given, own, kinds, how)
-    left = [name for name in own if torch.equal(filled[name], own[name]) and not _same(given.get(name), own[name])]
+    left = [name for name in own if name not in filled]
     stacks = [name for name in left if name.split(".")[0] in ("encoder", "decoder")]
     if stacks:
         raise UserError(
             f"init: its model does not fit ({stacks[0]} is missing or of another shape); train from its config"
         )
-    model.load_state_dict(filled)
+    model.load_state_dict(own | filled)
     return left
-
-
-def _same(given: Tensor | None, own: Tensor) -> bool:
-    return given is not None and given.shape == own.shape and torch.equal(given.to(own), own)
 
 
 def replayed(rows: Sequence[Row], old: Sequence[Row], share: float, seed: int = 0) -> list[Row]:

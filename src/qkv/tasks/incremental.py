@@ -73,7 +73,7 @@ def held(recipe: Recipe, config: Incremental, loss: Loss, model: nn.Module, toke
     anchors = {name: p for name, p in model.named_parameters() if name in known}
     if config.importance == "equal":
         return Anchored(loss, anchors, config.strength)
-    task = start.recipe.task
+    task: Any = start.recipe.task
     if not hasattr(task, "decide") or "label" not in start.system.tokenizers.labels.sets:
         raise UserError("incremental: importance: fisher needs the answers of classify; use importance: equal")
     drawn = growth.answered(task, start.system, spaced(_old(recipe, start), config.examples), recipe.training.seed)
@@ -83,7 +83,8 @@ def held(recipe: Recipe, config: Incremental, loss: Loss, model: nn.Module, toke
     kinds = growth.dimensions(recipe.task, recipe.model_config, tokenizers)
     zeros = {name: p.detach().new_zeros(p.shape) for name, p in anchors.items()}
     how = growth.moves(start.system.tokenizers, tokenizers)
-    return Anchored(loss, anchors, config.strength, growth.carried(fisher, zeros, kinds, how, exact=True))
+    importance = zeros | growth.carried(fisher, zeros, kinds, how, exact=True)
+    return Anchored(loss, anchors, config.strength, importance)
 
 
 def _old(recipe: Recipe, start: Run) -> Sequence[Any]:

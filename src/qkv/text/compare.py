@@ -80,7 +80,7 @@ def changed(before: Sequence[int], after: Sequence[int]) -> float:
     """The share of tokens that two lists do not have in common, of the longer one.
 
     >>> changed([5, 6, 7], [5, 8])
-    0.6666666666666667
+    0.6666666666666666
     """
     common = (Counter(before) & Counter(after)).total()
     longest = max(len(before), len(after), 1)

@@ -31,14 +31,9 @@ class Anchored:
     def __init__(
         self, loss: Loss, anchors: Mapping[str, Tensor], strength: float, importance: Mapping[str, Tensor] | None = None
     ):
-        self.loss, self.strength = loss, strength
+        self.loss, self.strength, self.additive = loss, strength, loss.additive
         self.anchors = {name: tensor.detach().clone() for name, tensor in anchors.items()}
         self.importance = None if importance is None else {name: importance[name].detach() for name in self.anchors}
-
-    @property
-    def additive(self) -> bool:
-        """As the loss that is wrapped."""
-        return self.loss.additive
 
     def __call__(self, model: Any, batch: Batch) -> dict[str, Term]:
         """The terms of the loss, and the anchor's."""
