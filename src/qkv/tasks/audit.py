@@ -73,9 +73,10 @@ def out_of_fold(
     fold, p = folds(rows, n, seed), np.zeros((len(rows), len(names)))
     for i in range(n):
         report(f"fold {i + 1} of {n}")
-        held = np.flatnonzero(fold == i)
-        known, said = fit_predict([rows[j] for j in np.flatnonzero(fold != i)], [rows[j] for j in held])
-        p[np.ix_(held, [list(names).index(name) for name in known])] = said
+        held = [row for row in range(len(rows)) if fold[row] == i]
+        known, said = fit_predict([row for row, f in zip(rows, fold, strict=True) if f != i], [rows[j] for j in held])
+        columns = [list(names).index(name) for name in known]
+        p[np.array(held)[:, None], np.array(columns)] = said
     return p
 
 
@@ -185,12 +186,12 @@ def review(
     for row, label in _conflicts(rows, names, p).items():
         found.append(_finding(rows, names, p, given, row, label, f"the same text stands here as {names[label]}, too"))
     already = {finding.row for finding in found}
-    for row in np.flatnonzero(chosen):
+    for row in map(int, np.flatnonzero(chosen)):
         if row + 1 in already:
             continue
         others = p[row].copy()
         others[given[row]] = -np.inf
-        label = joint.meant[row] if method == "confident" else int(others.argmax())
+        label = int(joint.meant[row] if method == "confident" else others.argmax())
         found.append(_finding(rows, names, p, given, row, label, _reason(names, p[row], given[row], label, joint)))
     return sorted(found, key=lambda finding: -finding.score)
 
@@ -209,7 +210,7 @@ def _conflicts(rows: Sequence[Labelled], names: Sequence[str], p: np.ndarray) ->
     for number, row in enumerate(rows):
         groups[_key(row)].append(number)
     place = {name: number for number, name in enumerate(names)}
-    found = {}
+    found: dict[int, int] = {}
     for members in groups.values():
         labels = sorted({place[rows[m].labels[0]] for m in members})
         if len(labels) > 1:

@@ -113,7 +113,7 @@ def learn(texts: Ids, config: TopicsConfig, without: Sequence[int] = ()) -> Topi
 def counts(texts: Ids, config: TopicsConfig, without: Sequence[int] = ()) -> tuple[Tensor, Any]:
     """The ids that are counted, [V], and how often each is in each text, a sparse [N,V]."""
     try:
-        from scipy.sparse import csr_matrix
+        from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
     except ImportError as error:
         raise UserError("topics need scikit-learn, which is not installed; pip install 'qkv[tasks]'") from error
     bags = [Counter(ids) for ids in texts]
