@@ -1,0 +1,1 @@
+"""Words, tokens, sentences and what is added to them later."""
