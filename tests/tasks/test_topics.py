@@ -249,3 +249,10 @@ def test_what_cannot_be() -> None:
     made = system(task)
     with pytest.raises(UserError, match="no 3 topics"):
         task.proportions(rows(2), replace(made.tokenizers, topics=None))
+
+
+def test_the_control_tells_the_topics_of_another_text() -> None:
+    task = task_with(Concatenation())
+    made = system(task)
+    own, other = task.proportions(rows(6), made.tokenizers), replace(task, shuffled=True)
+    assert torch.equal(other.proportions(rows(6), made.tokenizers), own[[5, 0, 1, 2, 3, 4]])

@@ -32,6 +32,8 @@ class ClassifyTopics(Classify):
     """Which topics are learned."""
     fusion: Fusion = field(default_factory=Concatenation)
     """How they enter: concatenation, gate or topic_token."""
+    shuffled: bool = False
+    """The control, in which topics must not help: a text is told those of the text before it, the first the last's."""
 
     shape: ClassVar[str] = "encoder_only"
 
@@ -63,7 +65,8 @@ class ClassifyTopics(Classify):
             raise UserError(
                 f"this run has no {self.topics.n} topics; train it without --init, or from one that has them"
             )
-        return tokenizers.topics.infer(self.whole(rows, tokenizers))
+        theta = tokenizers.topics.infer(self.whole(rows, tokenizers))
+        return theta.roll(1, 0) if self.shuffled else theta
 
     def build(self, config: ModelConfig, tokenizers: Tokenizers) -> Reader:
         """The encoder of the config, with the output, both told as `fusion` says."""

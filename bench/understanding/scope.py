@@ -1,0 +1,170 @@
+"""Out of scope on CLINC150: six scores of one classifier, a threshold by cost, and asking back where two are close."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.understanding.records import Cell, Results, spread, table
+from qkv.baselines import tfidf
+from qkv.data import sources
+from qkv.data.corpora import Clinc150
+from qkv.data.labelled import Labelled
+from qkv.tasks import recipe as recipes
+from qkv.tasks.classify import LABEL, Classify
+from qkv.tasks.folder import open_run
+from qkv.tasks.scope import features
+from qkv.tasks.scope_metrics import (
+    Costs,
+    auroc,
+    cheapest_margin,
+    cheapest_threshold,
+    cost,
+    fpr_at_recall,
+    margin_cost,
+)
+from qkv.tasks.scope_scores import (
+    Energy,
+    Gaussians,
+    Mahalanobis,
+    MaxProbability,
+    Neighbours,
+    ScoreConfig,
+    WordMixture,
+)
+from qkv.tasks.train import train
+
+SCORES: dict[str, tuple[str, ScoreConfig]] = {
+    "msp": ("confidence (MSP)", MaxProbability()),
+    "energy": ("energy", Energy()),
+    "mahalanobis": ("Mahalanobis", Mahalanobis()),
+    "gaussians": ("Gaussians, density", Gaussians()),
+    "neighbours": ("10th neighbour", Neighbours(10)),
+    "words": ("words, generative", WordMixture()),
+}
+COSTS = Costs(outside=0.1, answered=3.0, refused=1.0, wrong=1.0, asked=0.2)
+FIXED = 0.5  # the confidence that is often taken, for comparison
+SETTING = """CLINC150, full: 150 intents. Trained on nine tenths of the published training file. The threshold and the
+margin are chosen on the other tenth and on the 100 requests out of scope of the training file (oos_train), which train
+nothing else; reported on the 3,000 + 100 published for choosing (val, oos_val), since the test keys are not there.
+Recall is of requests in scope: FPR@95 is the share out of scope that is let in where 95 % in scope are. Costs: a tenth
+of what comes is out of scope; answering it costs 3, refusing a request in scope 1, a wrong intent 1, asking 0.2."""
+
+
+@cache
+def outside(part: str) -> list[Labelled]:
+    """Requests out of scope: "train" or "val"."""
+    data = json.loads(sources.read("clinc150", "data_full.json"))
+    return [Labelled(text, (label,)) for text, label in data[f"oos_{part}"]]
+
+
+def told(name: str, inside: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> Cell:
+    """What a score is worth. inside, others: scores on what chooses the threshold, then on what is reported."""
+    threshold = cheapest_threshold(inside[0], others[0], COSTS)
+    best = cheapest_threshold(inside[1], others[1], COSTS)
+    return {
+        f"{name}_auroc": auroc(inside[1], others[1]),
+        f"{name}_fpr": fpr_at_recall(inside[1], others[1]),
+        f"{name}_cost": cost(inside[1], others[1], threshold, COSTS),
+        f"{name}_least": cost(inside[1], others[1], best, COSTS),
+        f"{name}_refused": float((inside[1] < threshold).mean()),
+        f"{name}_caught": float((others[1] < threshold).mean()),
+    }
+
+
+def fit(seed: int, runs: Path) -> Cell:
+    """Train the classifier, then measure all scores and the margin."""
+    folder = runs / str(seed)
+    result = train(
+        recipes.load("clinc150", [f"training.seed={seed}", "training.tensorboard=false"]), folder, say=lambda _: None
+    )
+    run = open_run(folder)
+    task, found = run.recipe.task, run.system.tokenizers.labels[LABEL]
+    assert isinstance(task, Classify)
+    rows = {split: Clinc150().load(split) for split in ("train", "dev", "test")}
+    seen = {name: features(run.system, task, part) for name, part in rows.items()}
+    others = [features(run.system, task, outside(part)) for part in ("train", "val")]
+    labels = {name: torch.tensor([found.number(row.labels[0]) for row in part]) for name, part in rows.items()}
+    cell: Cell = {"seconds": result.elapsed, "steps": result.step}
+    for name, (_, score) in SCORES.items():
+        state = score.fit(seen["train"], labels["train"])
+        inside = [score.score(state, seen[part]).numpy() for part in ("dev", "test")]
+        strange = [score.score(state, part).numpy() for part in others]
+        cell |= told(name, inside, strange)
+        if name == "msp":
+            cell["fixed_cost"] = cost(inside[1], strange[1], FIXED, COSTS)
+    parts = {}
+    for name in ("dev", "test"):
+        two = seen[name].logits.topk(2)
+        hit = two.indices == labels[name].unsqueeze(1)
+        parts[name] = ((two.values[:, 0] - two.values[:, 1]).numpy(), hit[:, 0].numpy(), hit.any(1).numpy())
+    margin = cheapest_margin(*parts["dev"], COSTS)
+    gap, right, among = parts["test"]
+    shutil.rmtree(folder)
+    return cell | {
+        "accuracy": float(right.mean()),
+        "asked": float((gap < margin).mean()),
+        "helped": float(np.where(gap < margin, among, right).mean()),
+        "margin_cost": margin_cost(gap, right, among, margin, COSTS),
+        "silent_cost": margin_cost(gap, right, among, -np.inf, COSTS),
+    }
+
+
+def linear() -> Cell:
+    """The confidence of logistic regression on TF-IDF."""
+    rows = {split: Clinc150().load(split) for split in ("train", "dev", "test")}
+    texts = {name: [row.text for row in part] for name, part in rows.items()}
+    labels = {name: [row.labels[0] for row in part] for name, part in rows.items()}
+    features_ = [tfidf.Features(1), tfidf.Features(2)]
+    found = tfidf.learn(texts["train"], labels["train"], texts["dev"], labels["dev"], features_, (10.0, 100.0))
+    inside = [found.probabilities(texts[part]).max(1) for part in ("dev", "test")]
+    strange = [found.probabilities([row.text for row in outside(part)]).max(1) for part in ("train", "val")]
+    return told("msp", inside, strange) | {
+        "accuracy": found.accuracy(texts["test"], labels["test"]),
+        "fixed_cost": cost(inside[1], strange[1], FIXED, COSTS),
+    }
+
+
+def main(results: Results) -> str:
+    """The tables."""
+    torch.set_num_threads(1)
+    cells = results.seeds("transformer", lambda seed: fit(seed, results.runs))
+    plain = [cell] if (cell := results.cell("TF-IDF", linear)) else []
+    lines = []
+
+    def line(title: str, some: Sequence[Cell], name: str) -> None:
+        figures = [spread(some, f"{name}_{figure}") for figure in ("auroc", "fpr", "refused", "caught")]
+        lines.append([title, *figures, *(spread(some, f"{name}_{f}", 1, 3) for f in ("cost", "least"))])
+
+    for name, (title, _) in SCORES.items():
+        line(f"Transformer, {title}", cells, name)
+    line("TF-IDF + LR, confidence", plain, "msp")
+    head = ["score", "AUROC", "FPR@95", "refused in scope", "caught out of scope", "cost a text", "least possible"]
+    asking = [
+        [title, spread(some, "accuracy"), *(spread(some, f, s, d) for f, s, d in figures)]
+        for title, some, figures in (
+            (
+                "Transformer",
+                cells,
+                (("asked", 100, 1), ("helped", 100, 1), ("margin_cost", 1, 3), ("silent_cost", 1, 3)),
+            ),
+        )
+    ]
+    fixed = f"With a fixed confidence of {FIXED}: cost {spread(cells, 'fixed_cost', 1, 3)} (Transformer), "
+    fixed += f"{spread(plain, 'fixed_cost', 1, 3)} (TF-IDF + LR)."
+    return "\n\n".join(
+        [
+            "## Out of scope",
+            "    python -m bench.understanding scope",
+            f"{results.machine()} Per cent, mean and range of three seeds. {SETTING}",
+            table(head, lines),
+            f"{fixed} Intent accuracy of TF-IDF + LR: {spread(plain, 'accuracy')}.",
+            table(["", "accuracy", "asked back", "right after asking", "cost a text", "without asking"], asking),
+        ]
+    )
