@@ -27,13 +27,15 @@ DEV = 10  # of a hundred training texts, so many choose the best weights
 
 
 def by_recipe(recipe: Recipe) -> FitPredict:
-    """Trains the recipe anew in a folder that is thrown away; its own data is not looked at.
+    """Trains the recipe anew in a folder that is thrown away, from its `init` if it has one; its own data is not read.
 
     A tenth of the rows to train on, by a hash of their text, chooses the weights: never rows held out. Raises UserError
     for a recipe that does not classify with one label a text."""
     task = recipe.task
     if not isinstance(task, Classify) or not isinstance(task.output, Choice):
         raise UserError("this recipe does not give one label a text; take one with task: classify and output: choice")
+
+    start = open_run(recipe.init) if recipe.init else None
 
     def fit_predict(rows: Sequence[Labelled], held: Sequence[Labelled]) -> Said:
         with tempfile.TemporaryDirectory(prefix="qkv-audit-") as made:
@@ -44,7 +46,7 @@ def by_recipe(recipe: Recipe) -> FitPredict:
                 _write(folder / f"{name}.jsonl", part)
             data = LabelledFiles(*(str(folder / f"{name}.jsonl") for name in files))
             settings = replace(recipe.training, tensorboard=False)
-            train(replace(recipe, data=data, training=settings), folder / "run", say=lambda _: None)
+            train(replace(recipe, data=data, training=settings), folder / "run", say=lambda _: None, start=start)
             system = open_run(folder / "run").system
         decided = task.decide(system, held)
         p = np.zeros((len(held), len(decided[0].labels)))
