@@ -151,6 +151,13 @@ SOURCES: dict[str, Source] = {
             "dev.csv": "e7109d9c2d1c954d39bf6eac8c9c017dea56509d0f38c52f5e56813797d10621",
         },
     ),
+    "paradetox": Source(
+        about="ParaDetox: rude sentences and civil rewrites, split by us: 10,738 / 591 (train, dev); CC0",
+        files={
+            "train.tsv": "f30d8fcb0da4035203379a1450370765a92df6a7d029c7b42819fe73c2b111a6",
+            "dev.tsv": "fa39c49666f2b2c93692f879889f5d045b7dd547e4025c73d5cbf538c041ae41",
+        },
+    ),
     "cold": Source(
         about="Chinese comments, offensive or safe: 25,726 / 6,431 (train, dev); Apache-2.0",
         base=f"{_GITHUB}/thu-coai/COLDataset/a0c55a945497ab58e94aef491180e1cf88ffb864/COLDataset/",
@@ -242,12 +249,11 @@ SOURCES: dict[str, Source] = {
         },
     ),
     "wikitext2": Source(
-        about="WikiText-2, articles of Wikipedia: 2,088,628 / 217,646 / 245,569 tokens; CC BY-SA",
+        about="WikiText-2, 600 and 60 articles of Wikipedia: 2,088,628 / 217,646 tokens (train, dev); CC BY-SA",
         base=f"{_GITHUB}/pytorch/examples/cada773327ba94a5970e0d57c17c847d69dbbb8f/word_language_model/data/wikitext-2/",
         files={
             "train.txt": "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
             "valid.txt": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
-            "test.txt": "",
         },
     ),
 }
