@@ -78,6 +78,8 @@ def _table(title: str, scores: dict[str, Any]) -> None:
 
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in scores.items():
+        if isinstance(value, dict):  # measures of each label: for --json
+            continue
         table.add_row(LABELS.get(name, name), _shown(name, value))
     Console().print(table)
 
