@@ -2,6 +2,8 @@
 
 task.py            the protocol, `System` (model + tokenizers) and `Prediction`
 translate.py       one text to another: translation, pronunciation
+tag.py             a label for every word; intent_slots.py: together with an intent
+words.py           what these two share; schemes.py: entities as tags; tag_metrics.py: strict scores
 language_model.py  the next token, over windows of a stream or packed documents
 metrics.py         BLEU, chrF, word and phoneme error, exact match, perplexity, bits
 tokenizers.py      which tokenizers a task uses
