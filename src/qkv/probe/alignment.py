@@ -30,7 +30,7 @@ def distance(x: Tensor, y: Tensor) -> float:
         raise ValueError(f"{len(x)} examples in one representation and {len(y)} in the other; give the same ones")
     x, y = x.double() - x.double().mean(0), y.double() - y.double().mean(0)
     total = torch.linalg.svdvals(x.T @ y).sum()
-    return float(1 - total.square() / (x.square().sum() * y.square().sum()))
+    return max(0.0, float(1 - total.square() / (x.square().sum() * y.square().sum())))
 
 
 def aligned_mean(spaces: Sequence[Tensor]) -> Tensor:

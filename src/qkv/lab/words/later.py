@@ -82,11 +82,18 @@ def trained_on(lab: Lab, params: Later, how: str, seed: int) -> tuple[EncoderOnl
     if how == "fisher":
         generator = torch.Generator().manual_seed(seed)
         ones = [tasks.batch(0, 1, generator) for _ in range(150)]
-        loss = Anchored(TokenCrossEntropy(), anchors, 3000.0, fisher_diagonal(model, TokenCrossEntropy(), ones))
+        loss = Anchored(TokenCrossEntropy(), anchors, 1.0, scaled(fisher_diagonal(model, TokenCrossEntropy(), ones)))
     if how == "low rank":
         add_lora(model, rank=4, names=("query_key_value", "out", "up", "down"), free=())
     lab.train(model, lambda g: tasks.mixed(share, 64, g), params.steps, seed=seed + 1, loss=loss)
     return model, tasks, before
+
+
+def scaled(importance: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same with mean 1 over all weights, so that one strength means as much as with equal importance."""
+    total = sum(float(f.sum()) for f in importance.values())
+    mean = total / sum(f.numel() for f in importance.values())
+    return {name: f / mean for name, f in importance.items()}
 
 
 WAYS = {

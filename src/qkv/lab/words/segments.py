@@ -21,12 +21,12 @@ from .languages import Language
 
 @dataclass(frozen=True)
 class Corpus:
-    """n_words: types of a made-up language. texts: of 8 words each. merges: learned by BPE. em: rounds of EM."""
+    """n_words: types of a made-up language. texts: of 8 words each. merges: learned by BPE. rounds: of EM."""
 
     n_words: Annotated[int, within(20, 1000)] = 150
     texts: Annotated[int, within(20, 5000)] = 400
     merges: Annotated[int, within(5, 300)] = 80
-    em: Annotated[int, within(2, 20)] = 6
+    rounds: Annotated[int, within(2, 20)] = 6
 
     def counts(self, seed: int) -> Counter[str]:
         language = Language.draw("large", self.n_words, seed)
@@ -73,7 +73,7 @@ def tokenization_identities(lab: Lab, params: Corpus) -> None:
         """The smallest rise of the log-likelihood, per word, over rounds of EM; or of rounds that use random counts."""
         draw, now = random.Random(lab.seed), scores
         gains, before = [], unigram_training.log_likelihood(counts, now)
-        for _ in range(params.em):
+        for _ in range(params.rounds):
             if step == "em":
                 now = unigram_training.em_step(counts, now)
             else:
