@@ -38,7 +38,7 @@ def _from_hugging_face(folder: Path, device: torch.device | str, answers: bool) 
 
     model, found = load_folder(folder)
     shape = shape_of(model.config)
-    if shape == "encoder_only" and answers and model.config.head.transform is None:  # type: ignore[union-attr]
+    if shape == "encoder_only" and answers and model.config.head.transform is None:
         raise UserError(
             f"{folder} holds an encoder ({found.family}) without a head, which answers nothing by itself; "
             f"train one on it: qkv train RECIPE --init {folder}"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qkv.nn import Full, Mask, Tokens
+from qkv.nn import FeedForward, Full, Mask, Tokens
 
 from .config import EncoderOnlyConfig, StackConfig
 from .stack import Memory, Stack
@@ -102,8 +102,8 @@ def narrowed(stack: StackConfig, share: float) -> StackConfig:
         raise ValueError(f"a generator of {share} times d_model {stack.d_model} does not split into {heads} heads")
     embedding = replace(stack.embedding, rank=stack.embedding.rank or stack.d_model)
     feedforward = stack.block.feedforward
-    if hasattr(feedforward, "d_ff"):
-        feedforward = replace(feedforward, d_ff=max(1, round(share * feedforward.d_ff)))  # type: ignore[type-var]
+    if isinstance(feedforward, FeedForward):
+        feedforward = replace(feedforward, d_ff=max(1, round(share * feedforward.d_ff)))
     return replace(stack, d_model=width, embedding=embedding, block=replace(stack.block, feedforward=feedforward))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from qkv.data.batch import IGNORE
 from qkv.data.corruption import Masking, Vocabulary, generator
@@ -46,7 +47,7 @@ def taught_tokens(lab: Lab, params: Rows) -> None:
     batch.extra["draw"] = torch.randint(DRAWS, ids.shape, generator=random)
     stack = small.stack(V, d_model=16, n_layers=1)
     detector = ReplacementDetector(EncoderOnlyConfig(stack, HeadConfig()))
-    parts = {
+    parts: dict[str, tuple[Any, Any, str]] = {
         "hidden": (MaskedTokens(), small.encoder(V, d_model=16, n_layers=1), "cross_entropy"),
         "replaced": (ReplacedTokens(), detector, "detection"),
     }
@@ -54,13 +55,12 @@ def taught_tokens(lab: Lab, params: Rows) -> None:
     def share(name: str) -> float:
         """Positions whose logits the loss depends on, by its gradient; as a share of the tokens."""
         loss, model, term = parts[name]
-        seen: list[torch.Tensor] = []
-        stack = model.encoder
-        hook = stack.register_forward_hook(lambda _, __, out: seen.append(out) or out.retain_grad())
-        loss(model, batch)[term][0].backward()  # type: ignore[operator]
+        seen: list[Tensor] = []
+        hook = model.encoder.register_forward_hook(lambda _, __, out: seen.append(out))
+        total = loss(model, batch)[term][0]
         hook.remove()
-        assert seen[-1].grad is not None
-        return float((seen[-1].grad.abs().amax(-1) > 0).float().mean())
+        [gradient] = torch.autograd.grad(total, seen[-1])
+        return float((gradient.abs().amax(-1) > 0).float().mean())
 
     lab.claim(
         "share",

@@ -46,9 +46,9 @@ class Classes:
     tuning: updates of pretraining and of the task."""
 
     classes: Annotated[int, within(4, 8)] = 4
-    words: Annotated[int, within(4, 16)] = 8
-    taught: Annotated[int, within(1, 4)] = 2
-    steps: Annotated[int, within(50, 2000)] = 400
+    words: Annotated[int, within(4, 32)] = 24
+    taught: Annotated[int, within(1, 8)] = 4
+    steps: Annotated[int, within(50, 2000)] = 300
     tuning: Annotated[int, within(10, 500)] = 60
 
 
@@ -61,20 +61,17 @@ def unlabelled_words(lab: Lab, params: Classes) -> None:
     stack = small.stack(n + 1, d_model=32, n_layers=2)
     config = EncoderOnlyConfig(stack, HeadConfig(tied=False))
 
-    def texts(rows: int, random: torch.Generator, used_alike: bool = True, first: slice = slice(None)) -> Tensor:
-        """Classes follow one another in a circle; of a class any word may stand. Without use: any word anywhere. first:
-        which words of its class a text may begin with."""
+    def texts(rows: int, random: torch.Generator, used_alike: bool = True, words: slice = slice(None)) -> Tensor:
+        """A text has words of one class, any of these; without use, any word stands anywhere."""
         if not used_alike:
             return torch.randint(n, (rows, 8), generator=random)
-        start = torch.randint(params.classes, (rows, 1), generator=random)
-        word = torch.randint(params.words, (rows, 8), generator=random)
-        allowed = torch.arange(params.words)[first]
-        word[:, 0] = allowed[torch.randint(len(allowed), (rows,), generator=random)]
-        return (start + torch.arange(8)) % params.classes * params.words + word
+        of = torch.randint(params.classes, (rows, 1), generator=random)
+        allowed = torch.arange(params.words)[words]
+        return of * params.words + allowed[torch.randint(len(allowed), (rows, 8), generator=random)]
 
-    def alone(rows: int, random: torch.Generator, first: slice) -> Batch:
-        """A word by itself; its label says in which half of the circle its class is."""
-        ids = texts(rows, random, first=first)[:, :1]
+    def asked(rows: int, random: torch.Generator, words: slice) -> Batch:
+        """Texts of these words; the label says in which half of the classes theirs is."""
+        ids = texts(rows, random, words=words)
         return labelled(ids, (ids[:, 0] // params.words >= params.classes // 2).long())
 
     def accuracy(pretrained: str, seed: int) -> float:
@@ -91,13 +88,13 @@ def unlabelled_words(lab: Lab, params: Classes) -> None:
         taught, other = slice(params.taught), slice(params.taught, None)
         lab.train(
             reader,
-            lambda random: alone(16, random, taught),
+            lambda random: asked(16, random, taught),
             params.tuning,
             seed=seed,
             learning_rate=1e-3,
             loss=OutputLosses(ASKED),
         )
-        return share_right(reader, alone(2000, lab.generator(9), other))
+        return share_right(reader, asked(2000, lab.generator(9), other))
 
     lab.claim(
         "unlabelled",
