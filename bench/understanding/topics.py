@@ -65,7 +65,7 @@ def linear(of: str, runs: Path) -> Cell:
     from sklearn.linear_model import LogisticRegression
 
     task: Any = recipes.load("newsgroups20-topics").task
-    theta = [task.proportions(part, tokenizers(runs / "shared")).numpy() for part in parts]
+    theta = [task.vectors(part, tokenizers(runs / "shared")).numpy() for part in parts]
     labels = [[row.labels[0] for row in part] for part in parts]
     tried = [LogisticRegression(C=c, max_iter=1000).fit(theta[0], labels[0]) for c in (1.0, 10.0, 100.0)]
     best = max(tried, key=lambda model: model.score(theta[1], labels[1]))

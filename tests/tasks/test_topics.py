@@ -114,6 +114,17 @@ def test_known_topics_are_recovered() -> None:
     assert float((inferred - theta).abs().mean()) < 0.1
 
 
+def test_vectors_are_standardised_roots() -> None:
+    texts, _ = topic_texts(20)
+    learned = Topics(torch.arange(10, 40), torch.rand(3, 30, dtype=torch.float64) + 0.1, 1 / 3)
+    told = learned.standardised(texts).vectors(texts)
+    assert torch.allclose(told.mean(0), torch.zeros(3, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(told.square().mean(0), torch.ones(3, dtype=torch.float64))
+    roots = learned.vectors(texts)
+    assert torch.allclose(roots.square().sum(1), torch.ones(20, dtype=torch.float64))
+    assert torch.allclose((roots - roots.mean(0)) / roots.std(0, correction=0), told)
+
+
 def test_a_text_stands_alone() -> None:
     texts, _ = topic_texts(20)
     learned = Topics(torch.arange(10, 40), torch.rand(3, 30, dtype=torch.float64) + 0.1, 1 / 3)
@@ -142,7 +153,7 @@ def test_what_is_given_reaches_every_token() -> None:
     source = Readings(readings, BucketConfig(), None)
     batch = source.load([0, 1])
     assert batch.tokens.fields[TOPICS].shape == (2, 3, 2)
-    assert known(batch.tokens).square().tolist() == [pytest.approx([0.4, 1.6]), pytest.approx([2.0, 0.0])]
+    assert known(batch.tokens).tolist() == [pytest.approx([0.2, 0.8]), pytest.approx([1.0, 0.0])]
     with pytest.raises(ValueError, match="needs the topics"):
         known(Tokens.arange(1, 3))
 
@@ -230,11 +241,11 @@ def test_topics_see_what_the_encoder_does_not() -> None:
 
 
 def test_topics_survive_the_disk(tmp_path: Path) -> None:
-    learned = Topics(torch.tensor([5, 9]), torch.rand(2, 2, dtype=torch.float64), 0.5)
+    learned = Topics(torch.tensor([5, 9]), torch.rand(2, 2, dtype=torch.float64), 0.5).standardised([[5], [9, 9]])
     learned.save(tmp_path / "t.safetensors")
     again = Topics.load(tmp_path / "t.safetensors")
     assert torch.equal(again.weights, learned.weights) and torch.equal(again.counted, learned.counted)
-    assert again.prior == 0.5
+    assert again.prior == 0.5 and torch.equal(again.vectors([[5, 5]]), learned.vectors([[5, 5]]))
     (tmp_path / "t.safetensors").write_bytes(b"{}")
     with pytest.raises(UserError, match="damaged"):
         Topics.load(tmp_path / "t.safetensors")
@@ -248,11 +259,11 @@ def test_what_cannot_be() -> None:
     task = task_with(Gate())
     made = system(task)
     with pytest.raises(UserError, match="no 3 topics"):
-        task.proportions(rows(2), replace(made.tokenizers, topics=None))
+        task.vectors(rows(2), replace(made.tokenizers, topics=None))
 
 
 def test_the_control_tells_the_topics_of_another_text() -> None:
     task = task_with(Concatenation())
     made = system(task)
-    own, other = task.proportions(rows(6), made.tokenizers), replace(task, shuffled=True)
-    assert torch.equal(other.proportions(rows(6), made.tokenizers), own[[5, 0, 1, 2, 3, 4]])
+    own, other = task.vectors(rows(6), made.tokenizers), replace(task, shuffled=True)
+    assert torch.equal(other.vectors(rows(6), made.tokenizers), own[[5, 0, 1, 2, 3, 4]])

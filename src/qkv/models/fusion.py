@@ -3,7 +3,7 @@
     entry      output(choice, n) -> an entry of the outputs · stem(reader, n): changes to what the encoder begins with
 
 The vector stands in the field `name` of every token, [B,T,K] (see `Reading.given`), so models, losses and decisions
-need no further argument. Proportions θ of K topics enter as √(K·θ), whose mean square is 1 whatever θ is.
+need no further argument. Of topics it is u, the roots of their proportions, standardised (`Topics.vectors`).
 """
 
 from __future__ import annotations
@@ -27,16 +27,15 @@ TOPICS = "topics"
 
 
 def known(tokens: Tokens, name: str = TOPICS) -> Tensor:
-    """√(K·θ) of each text, [B,K]. Raises ValueError where the batch does not say θ."""
+    """What is known of each text, u [B,K]. Raises ValueError where the batch does not say it."""
     if name not in tokens.fields:
         raise ValueError(f"this model needs the {name} of a text, and the batch has none; ask through its task")
-    theta = tokens.fields[name][:, 0]
-    return (theta * theta.shape[1]).sqrt()
+    return tokens.fields[name][:, 0]
 
 
 @dataclass(frozen=True)
 class Concatenation:
-    """[h ; √(Kθ)]: the classifier's linear map sees both side by side."""
+    """[h ; u]: the classifier's linear map sees both side by side."""
 
     def output(self, choice: Choice, n: int) -> Joined:
         """The output that joins."""
@@ -48,7 +47,7 @@ class Concatenation:
 
 @dataclass(frozen=True)
 class Gate:
-    """g⊙h + (1−g)⊙m with m = W √(Kθ) + c and g = σ(A [h ; m] + b): for each text and each dimension as much of one as
+    """g⊙h + (1−g)⊙m with m = W u + c and g = σ(A [h ; m] + b): for each text and each dimension as much of one as
     is lacking of the other. bias: b at first; 1 begins near what the encoder read."""
 
     bias: float = 1.0
@@ -63,7 +62,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class TopicToken:
-    """W √(Kθ) is added to the first token's embedding: every token can attend to the topics, in every layer."""
+    """W u is added to the first token's embedding: every token can attend to the topics, in every layer."""
 
     def output(self, choice: Choice, n: int) -> Choice:
         """The output is the plain one."""
@@ -115,7 +114,7 @@ class Joined:
 
 
 class JoinedOutput(ChoiceOutput):
-    """Softmax of a linear map of [h ; √(Kθ)]."""
+    """Softmax of a linear map of [h ; u]."""
 
     def embed(self, memory: Memory) -> Tensor:
         """[B,E+K]."""

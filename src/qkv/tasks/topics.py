@@ -59,14 +59,14 @@ class ClassifyTopics(Classify):
         texts = [row.text if row.second is None else f"{row.text} {row.second}" for row in rows]
         return [list(ids) for ids in tokenizers.target.encode_batch(texts)]
 
-    def proportions(self, rows: Sequence[Labelled], tokenizers: Tokenizers) -> Tensor:
-        """θ of each row, [N,K]. Raises UserError for tokenizers of a run that learned no topics."""
+    def vectors(self, rows: Sequence[Labelled], tokenizers: Tokenizers) -> Tensor:
+        """What is told of each row, [N,K]. Raises UserError for tokenizers of a run that learned no topics."""
         if tokenizers.topics is None or tokenizers.topics.n != self.topics.n:
             raise UserError(
                 f"this run has no {self.topics.n} topics; train it without --init, or from one that has them"
             )
-        theta = tokenizers.topics.infer(self.whole(rows, tokenizers))
-        return theta.roll(1, 0) if self.shuffled else theta
+        told = tokenizers.topics.vectors(self.whole(rows, tokenizers))
+        return told.roll(1, 0) if self.shuffled else told
 
     def build(self, config: ModelConfig, tokenizers: Tokenizers) -> Reader:
         """The encoder of the config, with the output, both told as `fusion` says."""
@@ -76,9 +76,9 @@ class ClassifyTopics(Classify):
 
     def readings(self, rows: Sequence[Labelled], tokenizers: Tokenizers, bound: int | None = None) -> list[Reading]:
         """As `Classify` reads rows, with their topics."""
-        theta = self.proportions(rows, tokenizers).tolist()
+        told = self.vectors(rows, tokenizers).tolist()
         read = super().readings(rows, tokenizers, bound)
-        return [replace(reading, given={TOPICS: given}) for reading, given in zip(read, theta, strict=True)]
+        return [replace(reading, given={TOPICS: given}) for reading, given in zip(read, told, strict=True)]
 
     def loss(self, training: bool) -> OutputLosses:
         """The output's own."""

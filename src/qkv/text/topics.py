@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,14 @@ class TopicsConfig:
 @dataclass(frozen=True, eq=False)
 class Topics:
     """Learned topics. counted [V]: the ids that are counted. weights [K,V]: λ of the variational Dirichlet of each
-    topic's words. prior: α of the symmetric Dirichlet of a text's proportions."""
+    topic's words. prior: α of the symmetric Dirichlet of a text's proportions. centre, scale [K]: mean and deviation of
+    √θ over the texts that they were learned from."""
 
     counted: Tensor
     weights: Tensor
     prior: float
+    centre: Tensor | None = None
+    scale: Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -80,17 +83,32 @@ class Topics:
         found = [_proportions(bags[i : i + CHUNK], likely, self.prior) for i in range(0, len(bags), CHUNK)]
         return torch.cat(found) if found else torch.zeros(0, self.n, dtype=torch.float64)
 
+    def vectors(self, texts: Ids) -> Tensor:
+        """What a classifier is told of each text, [N,K]: √θ, of mean 0 and deviation 1 over the learned texts.
+
+        Roots tame the few large proportions; without the rest, a topic that varies little would hardly be heard."""
+        roots = self.infer(texts).sqrt()
+        return roots if self.centre is None or self.scale is None else (roots - self.centre) / self.scale
+
+    def standardised(self, texts: Ids) -> Topics:
+        """The same topics, with centre and scale of these texts."""
+        roots = self.infer(texts).sqrt()
+        return replace(self, centre=roots.mean(0), scale=roots.std(0, correction=0).clamp_min(1e-3))
+
     def save(self, path: Path) -> None:
         """Write a safetensors file."""
-        prior = torch.tensor([self.prior], dtype=torch.float64)
-        path.write_bytes(save({"counted": self.counted, "weights": self.weights.contiguous(), "prior": prior}))
+        tensors = {name: getattr(self, name) for name in ("counted", "weights", "centre", "scale")}
+        found = {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}
+        path.write_bytes(save(found | {"prior": torch.tensor([self.prior], dtype=torch.float64)}))
 
     @classmethod
     def load(cls, path: Path) -> Topics:
         """Read what `save` wrote. Raises UserError for a damaged file."""
         try:
             found = load_file(path)
-            return cls(found["counted"], found["weights"], float(found["prior"]))
+            return cls(
+                found["counted"], found["weights"], float(found["prior"]), found.get("centre"), found.get("scale")
+            )
         except (SafetensorError, KeyError) as error:
             raise UserError(f"{path} is damaged ({error}); train again with --fresh") from error
 
@@ -107,7 +125,7 @@ def learn(texts: Ids, config: TopicsConfig, without: Sequence[int] = ()) -> Topi
     model = LatentDirichletAllocation(
         config.n, max_iter=config.passes, learning_method="online", random_state=config.seed
     ).fit(table)
-    return Topics(counted, torch.from_numpy(model.components_.copy()), 1 / config.n)
+    return Topics(counted, torch.from_numpy(model.components_.copy()), 1 / config.n).standardised(texts)
 
 
 def counts(texts: Ids, config: TopicsConfig, without: Sequence[int] = ()) -> tuple[Tensor, Any]:

@@ -107,11 +107,11 @@ class Library:
         self.labels = 2 * topic + order
         self.theta = known_topics(params.own).infer(self.ids.tolist())
 
-    def source(self, window: int, theta: Tensor) -> Readings:
-        """The documents as an encoder reads them that stops after `window` tokens, told `theta` of each."""
+    def source(self, window: int, told: Tensor) -> Readings:
+        """The documents as an encoder reads them that stops after `window` tokens, `told` [N,K] of each."""
         readings = [
             Reading(ids[:window], extra={"label": label}, given={TOPICS: given})
-            for ids, label, given in zip(self.ids.tolist(), self.labels.tolist(), theta.tolist(), strict=True)
+            for ids, label, given in zip(self.ids.tolist(), self.labels.tolist(), told.tolist(), strict=True)
         ]
         return Readings(readings, BucketConfig(), None, PADDING)
 
@@ -148,10 +148,10 @@ class Trainer:
     def _train(self, arm: Arm, seed: int) -> float:
         params = self.params
         pool, new = (Library(params, n, 2 * seed + i) for i, n in enumerate((params.documents, params.tested)))
-        sources = [
-            library.source(arm.window, library.theta if arm.theta == "own" else library.theta.roll(1, 0))
-            for library in (pool, new)
-        ]
+        topics = known_topics(params.own).standardised(pool.ids.tolist())
+        told = [topics.vectors(library.ids.tolist()) for library in (pool, new)]
+        told = [each if arm.theta == "own" else each.roll(1, 0) for each in told]
+        sources = [library.source(arm.window, each) for library, each in zip((pool, new), told, strict=True)]
         torch.manual_seed(seed)
         choice = Choice(dropout=0.0)
         entry: Any = choice if arm.fusion is None else arm.fusion.output(choice, 2)
