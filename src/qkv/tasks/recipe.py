@@ -23,6 +23,7 @@ from qkv.config import entry_name, override, parse, plain
 from qkv.data.corpora import Corpora
 from qkv.data.datasets import Cmudict, Files, Multi30k, Tinyshakespeare
 from qkv.data.dialogues import Sgd, Woz
+from qkv.data.paradetox import Paradetox, ParadetoxCivil, ParadetoxStyle
 from qkv.data.simulation import Simulated
 from qkv.data.stsb import Stsb
 from qkv.data.tagged_corpora import TaggedCorpora
@@ -60,7 +61,22 @@ TaskConfig = (
     | Tag
     | IntentSlots
 )
-Data = Cmudict | Multi30k | Tinyshakespeare | Wikitext2 | Stsb | Woz | Sgd | Corpora | TaggedCorpora | Simulated | Files
+Data = (
+    Cmudict
+    | Multi30k
+    | Tinyshakespeare
+    | Wikitext2
+    | Stsb
+    | Woz
+    | Sgd
+    | Corpora
+    | TaggedCorpora
+    | Paradetox
+    | ParadetoxStyle
+    | ParadetoxCivil
+    | Simulated
+    | Files
+)
 FILES = {entry.rows: entry_name(entry) for entry in get_args(Files)}
 
 

@@ -19,6 +19,7 @@ from qkv.errors import UserError
 from qkv.models import EncoderDecoder
 from qkv.nn import Tokens
 from qkv.tasks.metrics import exact_match, pronunciation_errors, translation_scores
+from qkv.tasks.rewriting import Avoid, Judges, rewriting_scores, word_file
 from qkv.tasks.task import Prediction, System, Task, spaced
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig, learn
 from qkv.training.losses import TokenCrossEntropy
@@ -49,8 +50,13 @@ class Examples(PairSource):
 class Translate(Task):
     """An encoder reads the source, a decoder writes the target (Vaswani et al. 2017)."""
 
-    measure: Literal["translation", "pronunciation", "exact"] = "translation"
-    """What `evaluate` computes besides exact match: BLEU and chrF, or word and phoneme error, or nothing."""
+    measure: Literal["translation", "pronunciation", "rewriting", "exact"] = "translation"
+    """What `evaluate` computes besides exact match: BLEU and chrF; word and phoneme error; style, similarity and
+    fluency by `judges`; or nothing."""
+    judges: Judges | None = None
+    """Runs that judge rewrites."""
+    avoid: str = ""
+    """A text file of words, one a line, that no answer holds."""
     batch: BucketConfig = field(default_factory=BucketConfig)
     """How training batches are cut."""
     label_smoothing: float = 0.1
@@ -68,6 +74,8 @@ class Translate(Task):
             raise ValueError(f"longest and growth must be above 0, not {self.longest} and {self.growth}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is {self.label_smoothing}; give 0 or more, below 1")
+        if self.measure == "rewriting" and self.judges is None:
+            raise ValueError("measure: rewriting needs judges: {style: RUN, fluency: RUN}")
 
     def read(self, path: str) -> list[Pair]:
         """The pairs of a TSV or JSONL file."""
@@ -135,9 +143,12 @@ class Translate(Task):
             chooser=chooser,
             max_new=limit,
             eos=system.tokenizers.eos,
-            constraints=(Forbidden(system.tokenizers.unwritten),),
+            constraints=(Forbidden(system.tokenizers.unwritten), *self._avoided(system)),
             rows=[first + row for row in rows],
         )
+
+    def _avoided(self, system: System) -> tuple[Avoid, ...]:
+        return (Avoid(system.tokenizers.target, word_file(self.avoid)),) if self.avoid else ()
 
     def _check_lengths(self, sources: Sequence[Sequence[int]], system: System, first: int) -> None:
         assert isinstance(system.model, EncoderDecoder)
@@ -148,8 +159,11 @@ class Translate(Task):
 
     def evaluate(self, system: System, rows: Sequence[Pair], chooser: Chooser) -> dict[str, Any]:
         """The share that is exactly right and what `measure` names, on rows with references."""
-        predictions = [p.text for p in self.predict(system, [row.source for row in rows], chooser)]
+        sources = [row.source for row in rows]
+        predictions = [p.text for p in self.predict(system, sources, chooser)]
         references = [row.targets for row in rows]
+        if self.judges is not None and self.measure == "rewriting":
+            return {"rows": len(rows), **rewriting_scores(sources, predictions, references, self.judges)}
         return {"rows": len(rows), **self.score(predictions, references)}
 
     def score(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Any]:
@@ -157,7 +171,7 @@ class Translate(Task):
         exact = {"exact_match": exact_match(predictions, references)}
         if self.measure == "translation":
             return translation_scores(predictions, references) | exact
-        if self.measure == "exact":
+        if self.measure in ("exact", "rewriting"):  # judges of rewrites see the sources too: `evaluate`
             return exact
         bare = [[_bare(r) for r in listed] for listed in references]
         scores: dict[str, Any] = pronunciation_errors([_bare(p) for p in predictions], bare)
