@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,18 @@ def minilm() -> Path | None:
     return Path(spec.origin).parent / "model" if spec is not None and spec.origin else None
 
 
-def frozen(language: Language, how: str) -> Cell:
-    """MiniLM as it is, whitened, or without its largest directions; fitted to training sentences, k chosen on dev."""
+@cache
+def embedded(language: Language) -> dict[str, Tensor]:
+    """What the frozen encoder makes of each split's sentences."""
     path = minilm()
     assert path is not None
     encoder = load_sentence_encoder(path)
-    vectors = {s: encoder.embed(texts(Stsb(language).load(s))) for s in ("train", "dev", "test")}  # type: ignore[arg-type]
+    return {s: encoder.embed(texts(Stsb(language).load(s))) for s in ("train", "dev", "test")}  # type: ignore[arg-type]
+
+
+def frozen(language: Language, how: str) -> Cell:
+    """MiniLM as it is, whitened, or without its largest directions; fitted to training sentences, k chosen on dev."""
+    vectors = embedded(language)
     rows: dict[str, Any] = {s: right(Stsb(language).load(s)) for s in ("dev", "test")}  # type: ignore[arg-type]
 
     def scores(change: Any, split: str) -> Cell:
