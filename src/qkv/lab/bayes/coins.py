@@ -15,6 +15,7 @@ from qkv.lab import figures, small
 from qkv.lab.checks import above, below
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
+from qkv.training.schedules import Linear
 
 from .references import Coin, bernoulli_divergence
 
@@ -28,7 +29,7 @@ class Coins:
 
     length: Annotated[int, within(4, 64)] = 16
     rows: Annotated[int, within(8, 256)] = 64
-    steps: Annotated[int, within(20, 2000)] = 250
+    steps: Annotated[int, within(20, 2000)] = 350
     d_model: Annotated[int, within(8, 64)] = 32
     tested: Annotated[int, within(100, 5000)] = 1000
     shifted: Annotated[int, within(2, 20)] = 8
@@ -68,7 +69,9 @@ def trainer(lab: Lab, params: Coins) -> Callable[[str, bool, int], nn.Module]:
             return small.following(bits if coherent else scattered(bits, generator), BEGIN)
 
         if (kind, coherent, seed) not in trained:
-            trained[kind, coherent, seed] = lab.train(build(kind), make, params.steps, seed=seed, learning_rate=5e-3)
+            trained[kind, coherent, seed] = lab.train(
+                build(kind), make, params.steps, seed=seed, learning_rate=5e-3, schedule=Linear(warmup=20)
+            )
         return trained[kind, coherent, seed]
 
     return get

@@ -16,18 +16,18 @@ from qkv.lab.checks import above
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
 
-N_WORDS, CLASS = 32, 32
-"""Words 0-3 praise, 4-7 blame, 8-11 tell of an ordinary event, 12-27 of a mishap; 28-31 say nothing. 32 asks."""
+N_WORDS, CLASS = 80, 80
+"""Words 0-3 praise, 4-7 blame, 8-11 tell of an ordinary event, 12-75 of a mishap; 76-79 say nothing. 80 asks."""
 
 
 @dataclass(frozen=True)
 class Irony:
-    """ironic: share of ironic texts. known: of the sixteen words for a mishap, so many occur in training. steps:
+    """ironic: share of ironic texts. known: of the 64 words for a mishap, so many occur in training. steps:
     updates. rows: texts a batch. tested: texts on which accuracy is measured."""
 
     ironic: Annotated[float, within(0.05, 0.5)] = 0.3
-    known: Annotated[int, within(1, 15)] = 3
-    steps: Annotated[int, within(20, 1000)] = 100
+    known: Annotated[int, within(1, 63)] = 3
+    steps: Annotated[int, within(20, 1000)] = 150
     rows: Annotated[int, within(8, 256)] = 64
     tested: Annotated[int, within(100, 20000)] = 1000
 
@@ -52,69 +52,57 @@ def texts(params: Irony, source: Source, rows: int, generator: torch.Generator) 
     ironic = torch.rand(rows, generator=generator) < params.ironic
     praise = torch.rand(rows, generator=generator) < 0.5
     opinion = torch.where(praise, words(0, 4), words(4, 8))
-    event = torch.where(ironic, words(*source.mishaps), words(8, 12)) if source.cued else words(28, 32)
-    ids = torch.stack([opinion, event, *(words(28, 32) for _ in range(2))], 1)
+    event = torch.where(ironic, words(*source.mishaps), words(8, 12)) if source.cued else words(76, 80)
+    ids = torch.stack([opinion, event, *(words(76, 80) for _ in range(2))], 1)
     order = torch.rand(ids.shape, generator=generator).argsort(1)
     return ids.gather(1, order), (praise ^ ironic).long()
 
 
-@experiment()
+@experiment(long=True)
 def irony_cue(lab: Lab, params: Irony) -> None:
     """A Transformer learns irony from a cue in the text; without the cue it can do no better than read literally."""
     told = Source(True, (12, 12 + params.known))
-    new, untold = Source(True, (12 + params.known, 28)), Source(False)
-    trained: dict[int, nn.Module] = {}
+    new, untold = Source(True, (12 + params.known, 76)), Source(False)
+    trained: dict[tuple[Source, int], nn.Module] = {}
 
     def batch(source: Source, rows: int, generator: torch.Generator) -> Batch:
         ids, labels = texts(params, source, rows, generator)
         return small.at_last(torch.cat([ids, torch.full((rows, 1), CLASS)], 1), labels)
 
-    def reader(model: nn.Module, seed: int) -> nn.Module:
-        return lab.train(model, lambda g: batch(told, params.rows, g), params.steps, seed=seed, learning_rate=1e-2)
+    def reader(model: nn.Module, source: Source, seed: int) -> nn.Module:
+        return lab.train(model, lambda g: batch(source, params.rows, g), params.steps, seed=seed, learning_rate=5e-3)
 
-    def accuracy(source: Source, seed: int) -> float:
-        if seed not in trained:
-            trained[seed] = reader(small.encoder(CLASS + 1, d_model=32, n_layers=1), seed)
-        return small.accuracy(trained[seed], batch(source, params.tested, lab.generator(seed)))
+    def accuracy(learned: Source, seed: int, asked: Source | None = None) -> float:
+        """Of a Transformer that learned from one source, on texts of the same or of another."""
+        if (learned, seed) not in trained:
+            trained[learned, seed] = reader(small.encoder(CLASS + 1, d_model=32, n_layers=2), learned, seed)
+        return small.accuracy(trained[learned, seed], batch(asked or learned, params.tested, lab.generator(seed)))
 
-    controls = {
-        "cue": (
-            Text("With the cue in the text, irony is recognised.", "线索写在文中时，反话能被识别。"),
-            untold,
-            Text(
-                "texts that do not tell the event: no reader can do better than the literal share",
-                "文本不提事件：任何读者都不可能超过“按字面理解”的比例",
-            ),
+    lab.claim(
+        "cue",
+        Text("With the cue in the text, irony is recognised.", "线索写在文中时，反话能被识别。"),
+        measure=accuracy,
+        arm=told,
+        control=untold,
+        without=Text(
+            "texts that do not tell the event: no reader can do better than the literal share",
+            "文本不提事件：任何读者都不可能超过“按字面理解”的比例",
         ),
-        "known_words": (
-            Text(
-                "It holds for words of mishap that the training has shown.",
-                "这只对训练中出现过的“倒霉事”词汇成立。",
-            ),
-            new,
-            Text("words of mishap that the training never shows", "换成训练中从未出现的“倒霉事”词汇"),
-        ),
-    }
-    for name, (text, control, without) in controls.items():
-        lab.claim(
-            name,
-            text,
-            measure=accuracy,
-            arm=told,
-            control=control,
-            without=without,
-            holds=above(0.95),
-            unit="share",
-            seeds=3,
-        )
-    recurrent = reader(Recurrent(RecurrentConfig(CLASS + 1, 32)), lab.seed)
+        holds=above(0.95),
+        unit="share",
+        seeds=3,
+    )
+    recurrent = reader(Recurrent(RecurrentConfig(CLASS + 1, 32)), told, lab.seed)
     lab.number("lstm", small.accuracy(recurrent, batch(told, params.tested, lab.generator())), "share")
     ids, labels = texts(params, told, params.tested, lab.generator())
     other_ids, other_labels = texts(params, told, params.tested, lab.generator(1))
     bag = NaiveBayes.fit(ids, labels, N_WORDS, 2).accuracy(other_ids, other_labels)
     lab.number("naive_bayes", bag, "share")
     lab.number("literal", 1 - params.ironic, "share")
-    heard = {name: accuracy(source, lab.seed) for name, source in (("told", told), ("new", new), ("untold", untold))}
+    unheard = [accuracy(told, lab.seed + i, new) for i in range(3)]
+    lab.number("new_words_least", min(unheard), "share")
+    lab.number("new_words_most", max(unheard), "share")
+    heard = {"told": accuracy(told, lab.seed), "new": unheard[0], "untold": accuracy(untold, lab.seed)}
     _figure(lab, heard, bag)
 
 

@@ -100,7 +100,7 @@ class Interaction:
     """n_bits: length of a text of bits, of which the first two decide. steps: updates."""
 
     n_bits: Annotated[int, within(2, 8)] = 4
-    steps: Annotated[int, within(10, 500)] = 60
+    steps: Annotated[int, within(10, 500)] = 100
 
 
 @experiment()
@@ -113,13 +113,13 @@ def naive_bayes_xor(lab: Lab, params: Interaction) -> None:
 
     def learned(model: nn.Module, seed: int) -> float:
         every = small.at_last(ids, xor)
-        lab.train(model, lambda _: every, params.steps, seed=seed, learning_rate=1e-2)
+        lab.train(model, lambda _: every, params.steps, seed=seed, learning_rate=5e-3)
         return small.accuracy(model, every)
 
     def accuracy(arm: str, seed: int) -> float:
         if arm == "naive Bayes":
             return NaiveBayes.fit(words, xor, asks, 2).accuracy(words, xor)
-        return learned(small.encoder(asks + 1, d_model=32, n_layers=1), seed)
+        return learned(small.encoder(asks + 1, d_model=32, n_layers=2), seed)
 
     claim = lab.claim(
         "xor",

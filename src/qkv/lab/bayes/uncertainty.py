@@ -32,7 +32,7 @@ class Uncertainty:
     length: Annotated[int, within(1, 32)] = 7
     noise: Annotated[float, within(0, 0.5)] = 0.1
     members: Annotated[int, within(2, 10)] = 5
-    steps: Annotated[int, within(20, 1000)] = 50
+    steps: Annotated[int, within(20, 1000)] = 100
     random_steps: Annotated[int, within(20, 1000)] = 80
     penalty: Annotated[float, within(0, 1)] = 0.05
     tested: Annotated[int, within(100, 5000)] = 1000

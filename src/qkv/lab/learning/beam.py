@@ -28,8 +28,8 @@ NEVER_ENDS = -1  # no token has this id
 class Search:
     """symbols: of a source of order 2; it has symbols² states. sources: random ones. length: of the outputs."""
 
-    symbols: Annotated[int, within(2, 6)] = 4
-    sources: Annotated[int, within(1, 100)] = 24
+    symbols: Annotated[int, within(2, 6)] = 5
+    sources: Annotated[int, within(1, 100)] = 20
     length: Annotated[int, within(3, 30)] = 10
 
 
@@ -80,7 +80,7 @@ def beam_search(lab: Lab, params: Search) -> None:
         lab.number(f"hits_{'all' if w == states else w}", hits[w], "share")
     lab.number("searches", len(best))
     lab.number("states", states)
-    short, everything = 4, params.symbols**3  # as many prefixes as there are before the last of four symbols
+    short, everything = 4, params.symbols**3  # as many prefixes as there are before the last of four steps
     best_short = torch.cat([viterbi(table.double(), short) for table in tables])
     few = {w: torch.cat([searched(model, w, short)[0] for model in models]) for w in (2, everything)}
     lab.number("everything", everything)

@@ -30,7 +30,7 @@ class SetTraining:
     length: Annotated[int, within(4, 32)] = 10
     d_model: Annotated[int, within(8, 64)] = 32
     steps: Annotated[int, within(20, 1000)] = 120
-    pair_steps: Annotated[int, within(20, 2000)] = 500
+    pair_steps: Annotated[int, within(20, 2000)] = 800
     kinds: Annotated[int, within(8, 200)] = 64
 
 
