@@ -42,7 +42,7 @@ def test_no_temperature_near_it_loses_less() -> None:
 
 def test_it_ends_where_there_is_no_minimum() -> None:
     scores = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
-    assert temperature(scores, torch.tensor([0, 1])) == pytest.approx(1 / MOST)
+    assert 1 / MOST <= temperature(scores, torch.tensor([0, 1])) < 0.05, "where e^-score/T is lost beside 1"
     assert temperature(scores, torch.tensor([1, 0])) == pytest.approx(MOST)
 
 

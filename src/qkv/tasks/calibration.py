@@ -28,7 +28,7 @@ def temperature(scores: Tensor, right: Tensor) -> float:
     """The T that makes Σ −log softmax(scores/T)[right] least. scores [N,C], right [N].
 
     With β = 1/T the sum is convex, and its slope Σ E_p[score] − score[right] grows with β: its zero is found by
-    halving. Where all scores point right (or wrong) there is none, and T ends at 1/MOST (or MOST).
+    halving. Where all scores point right (or wrong) there is none, and T ends near 1/MOST (or at MOST).
 
     >>> scores = torch.tensor([[2.0, 0.0]] * 4)  # sure at 88 %, right at 75 %
     >>> round(2 / temperature(scores, torch.tensor([0, 0, 0, 1])), 4) == round(math.log(3), 4)
