@@ -137,9 +137,12 @@ def _scores(start: Run, task: Any, system: System) -> Cell:
 
 def main(results: Results) -> str:
     """One table: a way a row."""
-    cells = {name: results.seeds(name, partial(second, results, name), SEEDS) for name in WAYS}
-    cells["low rank"] = results.seeds("low rank", partial(low_rank, results), SEEDS)
-    cells["both at once"] = results.seeds("both at once", partial(both, results), SEEDS)
+    ways = {name: partial(second, results, name) for name in WAYS}
+    ways |= {"low rank": partial(low_rank, results), "both at once": partial(both, results)}
+    cells: dict[str, list[Cell]] = {name: [] for name in ways}
+    for seed in SEEDS:  # all ways with one seed before the next
+        for name, way in ways.items():
+            cells[name] += [cell] if (cell := results.cell(f"{name} {seed}", partial(way, seed))) else []
     figures = ("before", "half_0", "half_1", "both", "lost")
     rows = [
         [name, *(spread(found, figure) for figure in figures), spread(found, "seconds", scale=1, digits=0)]
