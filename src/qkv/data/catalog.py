@@ -152,7 +152,7 @@ SOURCES: dict[str, Source] = {
         },
     ),
     "paradetox": Source(
-        about="ParaDetox: rude sentences and civil rewrites, split by us: 10,738 / 591 (train, dev); CC0",
+        about="ParaDetox: rude sentences and civil rewrites, split by us: 10,739 / 591 (train, dev); CC0",
         files={
             "train.tsv": "f30d8fcb0da4035203379a1450370765a92df6a7d029c7b42819fe73c2b111a6",
             "dev.tsv": "fa39c49666f2b2c93692f879889f5d045b7dd547e4025c73d5cbf538c041ae41",

@@ -1,4 +1,4 @@
-"""ParaDetox: 10,738 rude sentences with one to three rewrites each that say the same politely (Logacheva et al. 2022).
+"""ParaDetox: 10,739 rude sentences with one to three rewrites each that say the same politely (Logacheva et al. 2022).
 
 The file of 591 that was cut off for dev is what we call "test"; a tenth of the other, by a hash of the rude sentence,
 is "dev". CC0. The published test set is not part of it.

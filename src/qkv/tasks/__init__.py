@@ -5,6 +5,8 @@ translate.py       one text to another: translation, pronunciation
 tag.py             a label for every word; intent_slots.py: together with an intent
 words.py           what these two share; schemes.py: entities as tags; tag_metrics.py: strict scores
 language_model.py  the next token, over windows of a stream or packed documents
+dialogue_state.py  what a user wants so far, an output a slot; dialogue/ is the conversation around it
+toxicity.py        learned lexicons, identity bias, spans; rewriting.py judges rewrites and avoids words
 metrics.py         BLEU, chrF, word and phoneme error, exact match, perplexity, bits
 tokenizers.py      which tokenizers a task uses
 model.py           the `model:` part of a recipe

@@ -71,7 +71,7 @@ class Lexicon:
         return [word for word in words(text) if word in self.scores]
 
     def without(self, text: str) -> str:
-        """The text with those words deleted: the baseline of rewriting.
+        """The text, of words between spaces, with those words deleted: the baseline of rewriting.
 
         >>> Lexicon({"silly": 9.0}).without("What a Silly, silly idea")
         'What a idea'
@@ -99,8 +99,9 @@ def log_odds(toxic: Iterable[str], others: Iterable[str], prior: float = 500.0) 
 
 
 def lexicon(toxic: Sequence[str], others: Sequence[str], least: float = 4.0, share: float = 0.8) -> Lexicon:
-    """The words of more than one letter whose z-score is at least `least` and that are, of equally many texts of both
-    kinds, in toxic ones with probability `share`: a word that is frequent in both is not to be deleted."""
+    """The words of more than one letter (of Chinese, the characters) whose z-score is at least `least` and that are, of
+    equally many texts of both kinds, in toxic ones with probability `share`: a word that is frequent in both is not to
+    be deleted."""
     here, there = (Counter(word for text in texts for word in set(words(text))) for texts in (toxic, others))
     scores = log_odds(toxic, others)
     size, rest = max(1, len(toxic)), max(1, len(others))
@@ -109,7 +110,9 @@ def lexicon(toxic: Sequence[str], others: Sequence[str], least: float = 4.0, sha
         p, q = here[word] / size, there[word] / rest
         return p >= share * (p + q)
 
-    return Lexicon({w: z for w, z in scores.items() if z >= least and w.isalpha() and len(w) > 1 and pure(w)})
+    return Lexicon(
+        {w: z for w, z in scores.items() if z >= least and w.isalpha() and (len(w) > 1 or not w.isascii()) and pure(w)}
+    )
 
 
 def neutral(templates: Sequence[str] = TEMPLATES, identities: Sequence[str] = IDENTITIES) -> dict[str, list[str]]:
