@@ -1,0 +1,1 @@
+"""Conversations and their state; toxic language, found and taken out."""
