@@ -112,6 +112,16 @@ def test_grouped_heads_interleave_as_in_torch(kernel, groups):
     close(run(KERNELS[kernel], (q, k, v), View(Causal(), tokens, tokens), scale=D**-0.5)[0], expected)
 
 
+@pytest.mark.parametrize("kernel", sorted(KERNELS))
+def test_a_scale_of_zero_averages_what_is_visible(kernel):
+    q, k, v = (torch.randn(2, 2, 5, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    tokens = Tokens.arange(2, 5)
+    out = run(KERNELS[kernel], (q, k, v), View(Causal(), tokens, tokens), scale=0.0)[0]
+    close(out, torch.stack([v[:, :, : t + 1].mean(2) for t in range(5)], 2))
+    out.square().sum().backward()
+    assert all(x.grad.isfinite().all() for x in (q, k, v))
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_a_query_that_sees_nothing_gives_zeros_and_finite_gradients(kernel, dtype):

@@ -80,6 +80,8 @@ class FusedKernel(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         causal = q.shape[2] > 1 and view.causal_only
         mask = None if causal or view.all_visible else view.additive(q.dtype)
+        if scale == 0.0:  # torch scales after it has hidden the future, and 0 · −∞ is no number
+            q, scale = 0.0 * q, 1.0
         out = F.scaled_dot_product_attention(
             q,
             k,
