@@ -146,21 +146,23 @@ def identity_terms(lab: Lab, params: Identities) -> None:
     lab.number("posterior_balanced", u / (u + 1))
     lab.number("gap_before", bias(False, lab.seed)["gap"])
     lab.number("gap_after", bias(True, lab.seed)["gap"])
+    _draw(lab, {(name, b): bias(b, lab.seed)[f"of {name}"] for b in (False, True) for name in ("green", "blue")})
+
+
+def _draw(lab: Lab, rates: dict[tuple[str, bool], float]) -> None:
+    """rates: by identity, and whether the texts were balanced."""
+    names = {
+        ("green", False): Text("attacked, as collected", "常被攻击，原样"),
+        ("blue", False): Text("other, as collected", "另一种，原样"),
+        ("green", True): Text("attacked, balanced", "常被攻击，平衡后"),
+        ("blue", True): Text("other, balanced", "另一种，平衡后"),
+    }
     lab.figure(
         "rates",
         figures.bars(
             Text("Quiet texts that are taken for insults", "平静的文本被当成冒犯的比例"),
             Text("share", "比例"),
-            {
-                f"{name} {when}": bias(balanced, lab.seed)[f"of {name}"]
-                for when, balanced in (("collected", False), ("balanced", True))
-                for name in ("green", "blue")
-            },
-            {
-                "green collected": Text("attacked, as collected", "常被攻击，原样"),
-                "blue collected": Text("other, as collected", "另一种，原样"),
-                "green balanced": Text("attacked, balanced", "常被攻击，平衡后"),
-                "blue balanced": Text("other, balanced", "另一种，平衡后"),
-            },
+            {f"{name} {balanced}": rate for (name, balanced), rate in rates.items()},
+            {f"{name} {balanced}": text for (name, balanced), text in names.items()},
         ),
     )
