@@ -198,7 +198,8 @@ def _kept(tokenizer: Tokenizer, language: Language) -> float:
 
 def _numbers(lab: Lab, params: OneLanguage) -> None:
     texts = [f"{n} {n * n} {7 * n + 3}" for n in range(1, 1500)]
-    for name, config in {"pieces": WordPiece(params.vocab_size), "digits": Characters()}.items():
+    configs: dict[str, TokenizerConfig] = {"pieces": WordPiece(params.vocab_size), "digits": Characters()}
+    for name, config in configs.items():
         tokens, alike = number_cuts(train(config, texts), 4, lab.seed)
         lab.number(f"{name}_number_tokens", tokens, "tokens")
         lab.number(f"{name}_number_alike", alike, "share")

@@ -74,8 +74,9 @@ def several_sources(lab: Lab, params: Copies) -> None:
         joined, other = Sources("concat").build(tables, 16).double(), Sources(how).build(tables, 16).double()  # type: ignore[arg-type]
         ids = torch.arange(50)
         with torch.no_grad():
-            for project, part in zip(other.project, joined.project[0].weight.split([8, 5], 1), strict=True):
-                project.weight.copy_(part)
+            (both,) = joined.project.parameters()
+            for weight, part in zip(other.project.parameters(), both.split([8, 5], 1), strict=True):
+                weight.copy_(part)
             return (joined(ids) - other(ids)).abs().max()
 
     lab.claim(
