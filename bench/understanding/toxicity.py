@@ -198,9 +198,9 @@ def rewriting(results: Results) -> str:
 def main(results: Results) -> str:
     """Measure, and the tables."""
     return (
-        "## Toxic language\n\nDetection, %, on what was held out; mean (range) of three seeds. Implicit: recall on toxic "
-        "texts without a word of the lexicon that training gives. False on identities: the share of neutral sentences "
-        f"about an identity that are called toxic, on average.\n\n{detection(results)}\n\n"
+        "## Toxic language\n\nDetection, %, on what was held out; mean (range) of three seeds. Implicit: recall on "
+        "toxic texts without a word of the lexicon that training gives. False on identities: the share of neutral "
+        f"sentences about an identity that are called toxic, on average.\n\n{detection(results)}\n\n"
         "Rewriting on ParaDetox, 591 sentences, %: J is the mean product of style, similarity and fluency.\n\n"
         f"{rewriting(results)}\n\n{results.machine()}"
     )
