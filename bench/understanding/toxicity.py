@@ -120,10 +120,11 @@ def judged(outputs: Sequence[str], judges: Judges) -> Cell:
 
 
 def rude_words() -> Lexicon:
-    """Learned from the training sentences."""
+    """Learned from the training sentences. Of least z-scores from 1.5 to 4, the first finds most on dev: a word in 89 %
+    of the rude sentences, and in 4 % of the civil ones."""
     train = ParadetoxStyle().load("train")
     rude, civil = ([row.text for row in train if row.labels[0] == label] for label in ("rude", "civil"))
-    return lexicon(rude, civil)
+    return lexicon(rude, civil, least=1.5)
 
 
 def rewrites(seed: int, judges: Judges, folder: Path) -> Cell:

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from qkv.data.labelled import Labelled
 from qkv.tasks.dialogue.store import Store
+from qkv.tasks.folder import open_run
+from qkv.tasks.scope import Scope
 
 from .conftest import Invoke
 
@@ -118,10 +121,42 @@ def test_a_domain_file_names_questions_and_answers(run: Path, invoke: Invoke, tm
     assert replies == expected
 
 
+@pytest.mark.parametrize("fitted", [False, True], ids=["label", "fitted"])
+def test_a_classifier_tells_what_is_out_of_scope(fitted: bool, run: Path, invoke: Invoke, tmp_path: Path) -> None:
+    """Either by its label for such texts, or by a scope that was fitted beside it."""
+    ours = ["a table on {}", "{} please", "no , {}", "a taxi for {}"]
+    others = ["sing a song about {}", "who won on {} ?", "how is the weather on {} ?", "tell me a joke on {}"]
+    days = ("monday", "tuesday", "friday", "sunday")
+    kinds = [("table", ours[:2]), ("change", ours[2:]), ("oos", others)]
+    rows = [(text.format(day), kind) for kind, texts in kinds for text in texts for day in days]
+    inside = [row for row in rows if row[1] != "oos"]
+    lines = ["text\tlabel", *(f"{text}\t{kind}" for text, kind in (inside if fitted else rows))]
+    (tmp_path / "rows.tsv").write_text("\n".join(lines) + "\n")
+    recipe = {
+        "task": "classify",
+        "data": {"train": str(tmp_path / "rows.tsv"), "dev": str(tmp_path / "rows.tsv")},
+        "tokenizers": {"target": "words"},
+        "model": {"encoder_only": {"stack": {"d_model": 32, "n_layers": 1, "position": "rotary"}}},
+        "training": {"max_steps": 80, "learning_rate": 1e-2, "schedule": "constant", "tensorboard": False},
+    }
+    (tmp_path / "judge.yaml").write_text(yaml.safe_dump(recipe))
+    assert invoke("train", tmp_path / "judge.yaml", "--out", tmp_path / "judge").exit_code == 0
+    if fitted:
+        found = open_run(tmp_path / "judge")
+        task: Any = found.recipe.task
+        known, strange = ([Labelled(t, (k,)) for t, k in rows if (k == "oos") == out] for out in (False, True))
+        Scope.fit(found.system, task, known, known, strange).save(tmp_path / "judge")
+    options = ("--scope", tmp_path / "judge", "--store", tmp_path / "t.db")
+    result = invoke("chat", run, *options, input="a table on monday\nhow is the weather on friday ?\n/state\n")
+    assert result.exit_code == 0, result.output
+    assert "I can help with table, taxi only. Which food?" in result.stdout
+    assert "day = monday" in result.stdout and "friday" not in result.stdout
+
+
 def test_what_cannot_be_talked_to(run: Path, invoke: Invoke, text_run: Path, tmp_path: Path) -> None:
     result = invoke("chat", text_run)
     assert result.exit_code == 2 and "tracks no dialogue; train a run of the task dialogue_state" in result.stderr
     result = invoke("chat", run, "--scope", text_run, "--store", tmp_path / "t.db")
-    assert result.exit_code == 2 and "no run of classify with a label 'oos'" in result.stderr
+    assert result.exit_code == 2 and "no run of classify with a scope or a label 'oos'" in result.stderr
     result = invoke("chat", run, "--store", tmp_path / "none" / "t.db", input="hello\n")
     assert result.exit_code == 2 and "unable to open database file" in result.stderr

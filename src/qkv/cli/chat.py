@@ -30,7 +30,7 @@ def chat(
     store: Path | None = typer.Option(None, "--store", help="SQLite file [default: chat.db in the run folder]."),
     domain: Path | None = typer.Option(None, "--domain", help="YAML: questions, answers and what can be found."),
     scope: Path | None = typer.Option(
-        None, "--scope", help="A run of classify with the label --oos for what is not meant."
+        None, "--scope", help="A run of classify, with a fitted scope or with the label --oos for what is not meant."
     ),
     oos: str = typer.Option("oos", "--oos", help="The label of --scope for what is out of scope."),
     threshold: float = typer.Option(0.5, "--threshold", min=0, max=1, help="Score above which a turn is out of scope."),
@@ -137,19 +137,28 @@ def told(state: State) -> str:
 
 
 def _classified(folder: Path, label: str, device: str) -> Scope:
-    """The probability of the label, by a run of classify."""
+    """Whether a run of classify has the text out of scope: by the scope that was fitted beside its weights (0 or 1), or
+    else the probability of the label."""
     from qkv.cli.opening import opened
+    from qkv.data.labelled import Labelled
     from qkv.decoding import Greedy
     from qkv.errors import UserError
     from qkv.runtime import choose_device
     from qkv.tasks.classify import LABEL, Classify
+    from qkv.tasks.scope import Scope as Fitted
 
     found = opened(folder, choose_device(device))
     task: Any = found.recipe.task
-    if not isinstance(task, Classify) or label not in found.system.tokenizers.labels[LABEL].names:
-        raise UserError(f"--scope: {folder} is no run of classify with a label {label!r}; name its label: --oos NAME")
+    task = getattr(task, "task", task)  # what is opened with a scope is wrapped in it
+    fitted = Fitted.load(folder) if isinstance(task, Classify) else None
+    if not isinstance(task, Classify) or (not fitted and label not in found.system.tokenizers.labels[LABEL].names):
+        raise UserError(
+            f"--scope: {folder} is no run of classify with a scope or a label {label!r}; name its label: --oos NAME"
+        )
 
     def score(text: str) -> float:
+        if fitted:
+            return float(not fitted.tell(found.system, task, [Labelled(text)])[0].inside)
         [answer] = task.predict(found.system, [text], Greedy())
         return dict(zip(answer.texts, answer.scores, strict=True)).get(label, 0.0)
 
