@@ -127,7 +127,8 @@ def _woz_turn(turn: Mapping[str, Any]) -> Turn:
 
 
 def _sgd_dialogue(data: Mapping[str, Any]) -> Dialogue:
-    turns, said = [], ("", ())
+    said: tuple[str, tuple[tuple[str, str], ...]] = ("", ())
+    turns = []
     for turn in data["turns"]:
         frame = turn["frames"][0]
         service = frame["service"]

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .state import DEAD, State
+
+
+class Constraint(Protocol):
+    """What a search asks at every step."""
+
+    def __call__(self, scores: Tensor, state: State) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -44,5 +51,3 @@ class MinimumLength:
     def __call__(self, scores: Tensor, state: State) -> Tensor:
         return Forbidden((state.eos,))(scores, state) if state.step < self.length else scores
 
-
-Constraint = Forbidden | Forced | MinimumLength

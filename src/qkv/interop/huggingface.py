@@ -100,6 +100,7 @@ def to_state_dict(model: Transformer, family: str | None = None) -> tuple[str, d
     """(family, entries of config.json, tensors by name): the inverse of `from_state_dict`."""
     candidates = [_family(family)] if family else list(FAMILIES.values())
     refusals: list[tuple[int, str]] = []
+    own: Any = model.config
     for candidate in candidates:
         if not isinstance(model.config, candidate.config):
             continue
@@ -109,7 +110,7 @@ def to_state_dict(model: Transformer, family: str | None = None) -> tuple[str, d
         except (UserError, ValueError) as error:
             refusals.append((1000, f"{candidate.model_type}: {error}"))
             continue
-        keys = differing(plain(_canonical(model.config)), plain(_canonical(back)))
+        keys = differing(plain(_canonical(own)), plain(_canonical(back)))
         if not keys:
             return candidate.model_type, written, tensors
         refusals.append((len(keys), f"a {candidate.model_type} model has another {', '.join(keys)}"))

@@ -69,7 +69,7 @@ class Ontology:
 
     def find(self, text: Sequence[str]) -> list[Mention]:
         """Mentions in a text's words, in order; of two that overlap the one of more words, then of more letters."""
-        found: list[tuple[int, int, int, Mapping[str, str]]] = []
+        found: list[tuple[int, int, int, dict[str, str]]] = []
         for start, word in enumerate(text):
             for form, holders in self._by_start.get(word[:STEM], ()):
                 shared = [alike(a, b) for a, b in zip(form, text[start : start + len(form)], strict=False)]

@@ -135,7 +135,7 @@ def claim_heads(lab: Lab, params: SizeEffects) -> None:
             "Eight heads instead of one, at the same width, change neither the parameters nor the operations.",
             "同样宽度下，一个头换成八个头，参数与运算次数都不变。",
         ),
-        measure=lambda arm: (priced(params.d, *arm, params.length) - plain).abs().sum(),
+        measure=lambda arm: (priced(params.d, arm[0], arm[1], params.length) - plain).abs().sum(),
         arm=(params.n_layers, 8),
         control=(2 * params.n_layers, 1),
         without=Text("twice the layers instead", "改为层数加倍"),

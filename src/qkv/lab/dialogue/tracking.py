@@ -38,7 +38,7 @@ MODEL = {
 
 def changes(rows: list[Dialogue]) -> list[list[dict[str, str]]]:
     """What each turn of each dialogue really changes."""
-    found = []
+    found: list[list[dict[str, str]]] = []
     for row in rows:
         before: dict[str, str] = {}
         found.append([])

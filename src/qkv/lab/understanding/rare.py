@@ -66,7 +66,7 @@ class Written:
             total.backward()
             return total
 
-        optimizer.step(loss)  # type: ignore[arg-type]
+        optimizer.step(loss)
         return self.accuracies([decision.labels[0] for decision in output.decide(scores.detach(), batch)])
 
 

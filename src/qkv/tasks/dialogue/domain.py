@@ -120,8 +120,10 @@ def _topic(data: Any, where: str) -> Topic:
     known = set(Topic.__dataclass_fields__)
     if not isinstance(data, dict) or "slots" not in data or not data.keys() <= known:
         raise UserError(f"{where}: a topic is a mapping with name, slots and of {', '.join(sorted(known))}; mend it")
-    slots, rows = data["slots"], data.get("rows", [])
-    required, questions = data.get("required", slots), data.get("questions", {})
+    slots: Any = data["slots"]
+    rows: Any = data.get("rows", [])
+    required: Any = data.get("required", slots)
+    questions: Any = data.get("questions", {})
     if not (_strings(slots) and _strings(required) and isinstance(questions, dict) and isinstance(rows, list)):
         raise UserError(f"{where}: slots and required are lists, questions a mapping, rows a list of mappings; mend it")
     if any(slot not in slots for slot in (*required, *questions)):

@@ -64,7 +64,8 @@ class Session:
     @property
     def turns(self) -> list[Turn]:
         """What a tracker is told of the conversation: since the last reset, without edits."""
-        system, acts, found = "", (), list[Turn]()
+        system, found = "", list[Turn]()
+        acts: tuple[tuple[str, str], ...] = ()
         for record in self.records:
             if record.kind == "reset":
                 found = []
