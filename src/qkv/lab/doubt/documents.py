@@ -29,15 +29,15 @@ class Mixtures:
     """texts, length: of the corpus. n_topics: topics, each with `words` words of its own. spread: of the Dirichlet that
     a text's proportions are drawn from. sweeps: of the sampler."""
 
-    texts: Annotated[int, within(20, 500)] = 60
+    texts: Annotated[int, within(20, 500)] = 80
     length: Annotated[int, within(5, 100)] = 30
     n_topics: Annotated[int, within(2, 6)] = 3
     words: Annotated[int, within(2, 50)] = 8
     spread: Annotated[float, within(0.05, 5)] = 0.2
-    sweeps: Annotated[int, within(1, 200)] = 25
+    sweeps: Annotated[int, within(1, 200)] = 30
 
 
-@experiment()
+@experiment(long=True)
 def topic_recovery(lab: Lab, params: Mixtures) -> None:
     """Gibbs sampling recovers known topics from which words stand together, and from nothing else."""
     n_words = params.n_topics * params.words
