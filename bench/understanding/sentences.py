@@ -42,7 +42,7 @@ FEATURES = {
 NOTE = """Correlations times 100 on the published dev set (1,500 pairs), which nothing was chosen on; training pairs
 that share a sentence with it are left out. From scratch means 4,707 (en) and 4,616 (zh) pairs and nothing else.
 Random cosine: of two different sentences of the test set, on average.
-TF-IDF wins over every encoder trained from scratch on so few pairs; one that was pretrained on other pairs wins over it."""
+TF-IDF wins over every encoder trained from scratch on so few pairs; one pretrained on other pairs wins over it."""
 
 
 def texts(rows: list[Labelled]) -> list[str]:
