@@ -72,7 +72,7 @@ def test_what_training_never_saw_is_counted_as_wrong() -> None:
     batch = task.batches(rows, made.tokenizers).load([0])
     assert batch.extra[INTENT].tolist() == [IGNORE] and batch.targets[0, 2] == IGNORE
     loss = task.loss(False)(made.model, batch)
-    assert float(loss[INTENT][0]) == 0 and math.isfinite(float(loss[SLOTS][0].detach()))
+    assert loss[INTENT][0].item() == 0 and math.isfinite(float(loss[SLOTS][0].detach()))
     scores = task.evaluate(made, rows, Greedy())
     assert scores["intent_accuracy"] == scores["slot_f1"] == scores["sentence_accuracy"] == 0
 
