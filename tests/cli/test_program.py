@@ -27,7 +27,7 @@ def test_help_does_not_import_torch() -> None:
 def test_memory_is_kept_before_the_first_tensor_is_made(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for name in ("qkv.runtime.keep_memory", "qkv.cli.opening.opened", "qkv.tasks.train.train"):
-        monkeypatch.setattr(name, lambda *_, name=name: calls.append(name.rpartition(".")[2]))
+        monkeypatch.setattr(name, lambda *_, name=name, **__: calls.append(name.rpartition(".")[2]))
     assert invoke("train", "demo", "--init", "some/run").exit_code == 0
     assert calls == ["keep_memory", "opened", "train"]
 

@@ -50,4 +50,3 @@ class MinimumLength:
 
     def __call__(self, scores: Tensor, state: State) -> Tensor:
         return Forbidden((state.eos,))(scores, state) if state.step < self.length else scores
-

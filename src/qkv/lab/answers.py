@@ -155,6 +155,8 @@ def typeset(number: str, latex: bool = False) -> str:
     if match is None:
         return number
     sign, mantissa, exponent, percent = match.groups()
+    if exponent and not float(mantissa):
+        return "0"
     if latex:
         power = f"10^{{{int(exponent)}}}" if exponent else ""
         percent = percent and "\\%"

@@ -40,16 +40,20 @@ def told(logits: Tensor) -> Features:
     return Features(logits, torch.zeros(len(logits), 1, dtype=torch.float64), [[]] * len(logits))
 
 
-@experiment()
-def energy_gauge(lab: Lab, params: Plane) -> None:
-    """Energy is what softmax divides away of the logits; it is the density only if the logits were built so."""
+def points(lab: Lab, params: Plane) -> tuple[Tensor, Tensor, Tensor]:
+    """Classes [N] and their points [N,2] around three centres; and points [N,2] far from all of them."""
     generator = lab.generator()
     label = torch.randint(0, 3, (params.points,), generator=generator)
     noise = torch.randn(params.points, 2, generator=generator, dtype=torch.float64)
     angle = 2 * math.pi * torch.rand(params.points, generator=generator, dtype=torch.float64)
     radius = params.far * (1 + torch.rand(params.points, generator=generator, dtype=torch.float64) / 2)
-    inside = CENTRES[label] + noise
-    outside = radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
+    return label, CENTRES[label] + noise, radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
+
+
+@experiment()
+def energy_gauge(lab: Lab, params: Plane) -> None:
+    """Energy is what softmax divides away of the logits; it is the density only if the logits were built so."""
+    label, inside, outside = points(lab, params)
 
     def remainder(temperature: float) -> Tensor:
         seen = told(generative(inside))

@@ -28,6 +28,7 @@ class Field:
 
 
 def normal(lab: Lab, params: Field, *shape: int) -> Tensor:
+    """Scores [shape], normal around zero."""
     return params.spread * torch.randn(shape, generator=lab.generator(sum(shape)), dtype=torch.float64)
 
 

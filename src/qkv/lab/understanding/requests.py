@@ -79,6 +79,11 @@ def loss_weights(lab: Lab, params: Weights) -> None:
         without=Text("fixed weights of one", "固定权重 1"),
         holds=below(1e-10),
     )
+    claim_surgery(lab, params, one)
+
+
+def claim_surgery(lab: Lab, params: Weights, one: Tensor) -> None:
+    """What projecting gradients does to two that conflict, and to two that are opposite. one [n]: a gradient."""
     lab.claim(
         "projection",
         Text(
