@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,16 +123,15 @@ def test_a_domain_file_names_questions_and_answers(run: Path, invoke: Invoke, tm
     assert replies == expected
 
 
-@pytest.mark.parametrize("fitted", [False, True], ids=["label", "fitted"])
-def test_a_classifier_tells_what_is_out_of_scope(fitted: bool, run: Path, invoke: Invoke, tmp_path: Path) -> None:
-    """Either by its label for such texts, or by a scope that was fitted beside it."""
-    ours = ["a table on {}", "{} please", "no , {}", "a taxi for {}"]
-    others = ["sing a song about {}", "who won on {} ?", "how is the weather on {} ?", "tell me a joke on {}"]
+@pytest.mark.parametrize("threshold", [None, math.inf, -math.inf], ids=["label", "all outside", "all inside"])
+def test_a_classifier_tells_what_is_out_of_scope(
+    threshold: float | None, run: Path, invoke: Invoke, tmp_path: Path
+) -> None:
+    """By its label for such texts; or by the scope fitted beside it, here cut where it refuses all or nothing."""
     days = ("monday", "tuesday", "friday", "sunday")
-    kinds = [("table", ours[:2]), ("change", ours[2:]), ("oos", others)]
-    rows = [(text.format(day), kind) for kind, texts in kinds for text in texts for day in days]
-    inside = [row for row in rows if row[1] != "oos"]
-    lines = ["text\tlabel", *(f"{text}\t{kind}" for text, kind in (inside if fitted else rows))]
+    kinds = {"table": ("a table on {}", "no , {}"), "taxi": ("a taxi for {}",), "oos": ("how is the weather on {} ?",)}
+    rows = [(text.format(day), kind) for kind, texts in kinds.items() for text in texts for day in days]
+    lines = ["text\tlabel", *map("\t".join, rows)]
     (tmp_path / "rows.tsv").write_text("\n".join(lines) + "\n")
     recipe = {
         "task": "classify",
@@ -141,16 +142,18 @@ def test_a_classifier_tells_what_is_out_of_scope(fitted: bool, run: Path, invoke
     }
     (tmp_path / "judge.yaml").write_text(yaml.safe_dump(recipe))
     assert invoke("train", tmp_path / "judge.yaml", "--out", tmp_path / "judge").exit_code == 0
-    if fitted:
+    if threshold is not None:
         found = open_run(tmp_path / "judge")
         task: Any = found.recipe.task
         known, strange = ([Labelled(t, (k,)) for t, k in rows if (k == "oos") == out] for out in (False, True))
-        Scope.fit(found.system, task, known, known, strange).save(tmp_path / "judge")
+        fitted = Scope.fit(found.system, task, known, known, strange)
+        replace(fitted, threshold=threshold).save(tmp_path / "judge")
     options = ("--scope", tmp_path / "judge", "--store", tmp_path / "t.db")
     result = invoke("chat", run, *options, input="a table on monday\nhow is the weather on friday ?\n/state\n")
     assert result.exit_code == 0, result.output
-    assert "I can help with table, taxi only. Which food?" in result.stdout
-    assert "day = monday" in result.stdout and "friday" not in result.stdout
+    refused = result.stdout.count("I can help with table, taxi only.")
+    assert refused == {None: 1, math.inf: 2, -math.inf: 0}[threshold]
+    assert ("day = monday" in result.stdout) == (threshold != math.inf)
 
 
 def test_what_cannot_be_talked_to(run: Path, invoke: Invoke, text_run: Path, tmp_path: Path) -> None:
