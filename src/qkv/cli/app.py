@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from qkv import __version__
-from qkv.cli import ask, chat, data, evaluate, explain, lab, predict, train
+from qkv.cli import ask, chat, data, evaluate, explain, lab, predict, scope, train
 from qkv.cli.console import complain
 from qkv.errors import UserError
 
@@ -73,6 +73,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("chat")(chat.chat)
+app.command("scope")(scope.scope)
 app.command("ask")(ask.ask)
 app.add_typer(data.app, name="data")
 app.add_typer(lab.app, name="lab")

@@ -37,6 +37,7 @@ def predict(
     from qkv.decoding import prepare
     from qkv.runtime import choose_device, keep_memory
     from qkv.tasks.recipe import with_decoding
+    from qkv.tasks.scope import with_scope
 
     settings = [text for text in texts or () if _is_setting(text)]
     given = [text for text in texts or () if not _is_setting(text)]
@@ -44,10 +45,11 @@ def predict(
     found = opened(run, choose_device(device))
     prepare(found.system.model)
     recipe = with_decoding(found.recipe, settings)
-    chooser, done = _with_nbest(recipe.decoding, nbest, recipe.task.ranks), 0
+    task = with_scope(run, recipe.task)
+    chooser, done = _with_nbest(recipe.decoding, nbest, task.ranks), 0
     with writing(output, sys.stdout) as sink:
-        for batch in waiting(_inputs(given, file, recipe.task.column), BATCH):
-            for prediction in recipe.task.predict(found.system, batch, chooser, max_new, first=done):
+        for batch in waiting(_inputs(given, file, task.column), BATCH):
+            for prediction in task.predict(found.system, batch, chooser, max_new, first=done):
                 print(_line(prediction, as_json, nbest, done), file=sink)
                 done += 1
             sink.flush()
