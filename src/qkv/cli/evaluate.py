@@ -21,9 +21,15 @@ LABELS = {
     "perplexity": "perplexity per token",
     "bits_per_char": "bits per character",
     "bits_per_byte": "bits per byte",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "f1": "entity F1, strict",
+    "slot_f1": "slot F1, strict",
+    "log_loss": "log loss, nats",
+    "joint_goal": "joint goal accuracy",
 }
 POINTS = ("bleu", "bleu_lowercase_tokenized", "chrf")
-SHARES = ("error", "match")
+SHARES = ("error", "match", "accuracy", "f1", "precision", "recall", "joint_goal")
 
 
 def evaluate(
@@ -80,7 +86,7 @@ def _table(title: str, scores: dict[str, Any]) -> None:
     for name, value in scores.items():
         if isinstance(value, dict):  # measures of each label: for --json
             continue
-        table.add_row(LABELS.get(name, name), _shown(name, value))
+        table.add_row(LABELS.get(name, name.replace("_", " ")), _shown(name, value))
     Console().print(table)
 
 
