@@ -22,7 +22,7 @@ TITLES = {"a69": 'Why "scale"?', "b9": "Half"}
         ("平方\n增大\nof x", "<p>平方增大\nof x</p>"),
         ("{squares.n} and {other.x}", "<p>16 and –</p>"),
         ("`{squares.n} $y$`", "<code>{squares.n} $y$</code>"),
-        ("a 7.1e-05 b1e5", "<p>a 7.1\u00a0×\u00a010⁻⁵ b1e5</p>"),
+        ("a {squares.n:.1e} b1e5", "<p>a 1.6\u00a0×\u00a010¹ b1e5</p>"),
     ],
 )
 def test_text(text: str, expected: str, library: Library) -> None:

@@ -157,6 +157,7 @@ def typeset(number: str, latex: bool = False) -> str:
     sign, mantissa, exponent, percent = match.groups()
     if exponent and not float(mantissa):
         return "0"
+    exponent = exponent if exponent and int(exponent) else None
     if latex:
         power = f"10^{{{int(exponent)}}}" if exponent else ""
         percent = percent and "\\%"
