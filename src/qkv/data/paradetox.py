@@ -22,7 +22,8 @@ def _read(file: str) -> Iterator[Pair]:
     """Sentence and rewrites; quotation marks are text, not quoting."""
     for line in sources.read("paradetox", file).strip("\n").split("\n")[1:]:
         source, *rewrites = (cell.strip() for cell in line.rstrip("\r").split("\t"))
-        yield Pair(source, tuple(dict.fromkeys(rewrite for rewrite in rewrites if rewrite)))
+        if any(rewrites):  # a sentence that nobody has rewritten teaches nothing
+            yield Pair(source, tuple(dict.fromkeys(rewrite for rewrite in rewrites if rewrite)))
 
 
 def pairs(split: Split) -> list[Pair]:
