@@ -46,9 +46,8 @@ class Session:
         self.ids, self.tokens = ids, tokens
         self.cache = Cache(min(tokens.shape[1] + width * longest, 4096))
         self.next = tokens.pos.amax(1, keepdim=True) + 1
-        last = tokens.pos.argmax(1, keepdim=True)
-        self.last = last
-        self.doc = tokens.fields["doc"].gather(1, last) if "doc" in tokens.fields else None
+        self.last = tokens.pos.argmax(1, keepdim=True)
+        self.doc = tokens.fields["doc"].gather(1, self.last) if "doc" in tokens.fields else None
         self.ancestors = ids.new_ones(len(ids), width, ids.shape[1], dtype=torch.bool) if width > 1 else None
         self.review = max(REVIEW, 2 * ids.shape[1])
 
@@ -61,7 +60,7 @@ class Session:
     def step(self, tokens: Tensor, parents: Tensor | None) -> Tensor:
         """Read one token a hypothesis, [B,W]; log-probabilities [B,W,V] of the next."""
         fields = {} if self.doc is None else {"doc": self.doc.expand_as(tokens)}
-        new = Tokens(self.next.expand_as(tokens), fields)._know(padded=False)
+        new = Tokens(self.next.expand_as(tokens), fields).know(padded=False)
         mask = None
         if self.ancestors is not None:
             if parents is not None:

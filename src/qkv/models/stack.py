@@ -12,7 +12,7 @@ from qkv.nn import Block, Cache, Full, Mask, Tokens, View
 from qkv.nn.dropout import dropout
 from qkv.nn.feedforward import ACTIVATIONS
 from qkv.nn.init import shrink_branches
-from qkv.nn.positions import Position, PositionShape
+from qkv.nn.positions import Position
 
 from .config import EmbeddingConfig, StackConfig
 
@@ -78,10 +78,7 @@ class Stack(nn.Module):
     def __init__(self, config: StackConfig, cross: bool = False, n_source_layers: int = 0):
         super().__init__()
         self.config, self.cross = config, cross
-        d_head = config.block.attention.width(config.d_model)
-        width = config.embedding.rank or config.d_model
-        shape = PositionShape(width, config.block.attention.heads.n, d_head, config.embedding.std)
-        self.position = config.position.build(shape)
+        self.position = config.position.build(config.position_shape)
         self.embedding = Embedding(config.embedding, config.d_model, self.position)
         placement = config.block.placement
         alpha, beta = placement.constants(config.n_layers, 3 if cross else 2, n_source_layers)

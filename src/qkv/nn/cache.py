@@ -78,10 +78,7 @@ class Cache:
         """Keep only these key positions [B,S'] of each row, in this order (no hypothesis descends from the others).
         Cross keys stay."""
         if self.tokens is not None:
-            self.tokens = Tokens(
-                self.tokens.pos.gather(1, columns),
-                {name: value.gather(1, columns) for name, value in self.tokens.fields.items()},
-            )
+            self.tokens = self.tokens.gather(columns)
         row = torch.arange(len(columns), device=columns.device)[:, None, None]
         for parts in self._layers.values():
             for part in parts:

@@ -33,7 +33,7 @@ class Tokens:
     def arange(cls, rows: int, length: int, start: int = 0, device: torch.device | str | None = None) -> Tokens:
         """`rows` unpadded sequences with positions start .. start+length-1."""
         pos = torch.arange(start, start + length, device=device).expand(rows, length)
-        return cls(pos)._know(padded=False, ordered=True)
+        return cls(pos).know(padded=False, ordered=True)
 
     @classmethod
     def from_lengths(
@@ -78,8 +78,8 @@ class Tokens:
     def device(self) -> torch.device:
         return self.pos.device
 
-    def _know(self, **facts: Any) -> Tokens:
-        """Record facts that are known without looking."""
+    def know(self, **facts: Any) -> Tokens:
+        """Record facts that are known without looking: `padded`, `ordered`, `end`. Returns these tokens."""
         self.__dict__.update(facts)
         return self
 
@@ -108,19 +108,24 @@ class Tokens:
 
     def __getitem__(self, index: Any) -> Tokens:
         """Slices of rows and time: `tokens[:, a:b]`."""
-        return self._map(lambda t: t[index])._know(**self._facts_of_parts())
+        return self._map(lambda t: t[index]).know(**self._facts_of_parts())
 
     def select(self, rows: Tensor) -> Tokens:
         """The given rows, in the given order."""
-        return self._map(lambda t: t.index_select(0, rows))._know(**self._facts_of_parts())
+        return self._map(lambda t: t.index_select(0, rows)).know(**self._facts_of_parts())
+
+    def gather(self, columns: Tensor) -> Tokens:
+        """Of each row the tokens at its own columns [B,T'], in the given order."""
+        chosen = self._map(lambda t: t.gather(1, columns))
+        return chosen.know(padded=False) if self.__dict__.get("padded") is False else chosen
 
     def to(self, device: torch.device | str) -> Tokens:
         same = self.device == torch.device(device)
-        return self if same else self._map(lambda t: t.to(device))._know(**self._facts())
+        return self if same else self._map(lambda t: t.to(device)).know(**self._facts())
 
     def with_fields(self, **fields: Tensor) -> Tokens:
         """The same tokens with fields added or replaced."""
-        return Tokens(self.pos, {**self.fields, **fields})._know(**self._facts())
+        return Tokens(self.pos, {**self.fields, **fields}).know(**self._facts())
 
     def cat(self, other: Tokens) -> Tokens:
         """These tokens followed by `other` along time; a field that one side lacks is 0 there."""
@@ -128,7 +133,7 @@ class Tokens:
         fields = {n: torch.cat((self.get(n), other.get(n)), dim=1) for n in names}
         joined = Tokens(torch.cat((self.pos, other.pos), dim=1), fields)
         known = self.__dict__.get("padded") is False and other.__dict__.get("padded") is False
-        return joined._know(padded=False) if known else joined
+        return joined.know(padded=False) if known else joined
 
     def get(self, name: str) -> Tensor:
         """The named field [B,T]; one that is not there is 0 everywhere."""
