@@ -15,6 +15,7 @@ from qkv.data.packing import PackedSource, PackingConfig
 from qkv.data.windows import StridedWindows, WindowConfig, Windows
 from qkv.decoding import Chooser, Forbidden, Hypothesis, Sample, generate
 from qkv.errors import UserError
+from qkv.models import DecoderOnlyConfig, ModelConfig
 from qkv.nn import Tokens
 from qkv.tasks.metrics import language_model_scores
 from qkv.tasks.task import Prediction, System, Task, spaced
@@ -47,6 +48,19 @@ class LanguageModel(Task):
             raise ValueError(f"max_new is {self.max_new}; give 1 or more")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is {self.label_smoothing}; give 0 or more, below 1")
+
+    def agree(self, config: ModelConfig) -> None:
+        """Raise UserError where the mask lets packed documents see each other, or the positions end too early."""
+        assert isinstance(config, DecoderOnlyConfig)
+        mask, bound = repr(config.stack.mask), getattr(config.stack.position, "max_length", None)
+        if self.packing and "SameDocument" not in mask:
+            raise UserError(
+                "task: packing needs a mask that keeps documents apart; "
+                "set model.stack.mask to {all: {parts: [causal, same_document]}}"
+            )
+        length = self.packing.length if self.packing else self.windows.length
+        if bound is not None and length > bound:
+            raise UserError(f"task: windows of {length} tokens, but the model's positions end at {bound}; shorten them")
 
     def read(self, path: str) -> list[str]:
         """The documents of a .txt file (one) or of the column `text` of a TSV or JSONL file."""

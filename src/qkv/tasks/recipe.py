@@ -30,7 +30,7 @@ from qkv.data.tagged_corpora import TaggedCorpora
 from qkv.data.wikitext import Wikitext2
 from qkv.decoding import Chooser, Greedy
 from qkv.errors import UserError
-from qkv.models import DecoderOnlyConfig, EncoderDecoderConfig, ModelConfig
+from qkv.models import ModelConfig
 from qkv.tasks.classify import Classify
 from qkv.tasks.dialogue_state import DialogueState
 from qkv.tasks.incremental import Incremental
@@ -161,24 +161,7 @@ def agree(recipe: Recipe) -> None:
     if shape_of(config) not in task.shape.split(" or "):
         raise UserError(f"model: this task needs shape {task.shape}, and the model is {shape_of(config)}")
     check_rows(task, recipe.data)
-    if isinstance(task, Translate) and isinstance(config, EncoderDecoderConfig):
-        bounds = [getattr(stack.position, "max_length", None) for stack in (config.encoder, config.decoder)]
-        most = min((bound for bound in bounds if bound is not None), default=None)
-        if most is not None and (task.batch.max_length or most + 1) > most:
-            raise UserError(
-                f"task: the model's positions end at {most}; set task.translate.batch.max_length to at most that, "
-                "and overlong: truncate if longer texts are to be cut"
-            )
-    if isinstance(task, LanguageModel) and isinstance(config, DecoderOnlyConfig):
-        mask, bound = repr(config.stack.mask), getattr(config.stack.position, "max_length", None)
-        if task.packing and "SameDocument" not in mask:
-            raise UserError(
-                "task: packing needs a mask that keeps documents apart; "
-                "set model.stack.mask to {all: {parts: [causal, same_document]}}"
-            )
-        length = task.packing.length if task.packing else task.windows.length
-        if bound is not None and length > bound:
-            raise UserError(f"task: windows of {length} tokens, but the model's positions end at {bound}; shorten them")
+    task.agree(config)
 
 
 def read_yaml(path: Path) -> Any:

@@ -75,6 +75,9 @@ class Task(Protocol):
         check_rows(self, data)
         return data.load(split)
 
+    def agree(self, config: ModelConfig) -> None:
+        """Raise UserError where a model of the right shape cannot serve; asked when a recipe is read."""
+
     def labels(self, rows: Sequence[Any]) -> Labels:
         """The labels in the rows of the training split; none for a task that writes text."""
         return Labels()

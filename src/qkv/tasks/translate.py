@@ -16,7 +16,7 @@ from qkv.data.files import Pair
 from qkv.data.pairs import PairSource
 from qkv.decoding import Chooser, Forbidden, Hypothesis, generate
 from qkv.errors import UserError
-from qkv.models import EncoderDecoder
+from qkv.models import EncoderDecoder, EncoderDecoderConfig, ModelConfig
 from qkv.nn import Tokens
 from qkv.tasks.metrics import exact_match, pronunciation_errors, translation_scores
 from qkv.tasks.rewriting import Avoid, Judges, rewriting_scores, word_file
@@ -76,6 +76,17 @@ class Translate(Task):
             raise ValueError(f"label_smoothing is {self.label_smoothing}; give 0 or more, below 1")
         if self.measure == "rewriting" and self.judges is None:
             raise ValueError("measure: rewriting needs judges: {style: RUN, fluency: RUN}")
+
+    def agree(self, config: ModelConfig) -> None:
+        """Raise UserError where the model's positions end before the longest text of a batch."""
+        assert isinstance(config, EncoderDecoderConfig)
+        bounds = [getattr(stack.position, "max_length", None) for stack in (config.encoder, config.decoder)]
+        most = min((bound for bound in bounds if bound is not None), default=None)
+        if most is not None and (self.batch.max_length or most + 1) > most:
+            raise UserError(
+                f"task: the model's positions end at {most}; set task.translate.batch.max_length to at most that, "
+                "and overlong: truncate if longer texts are to be cut"
+            )
 
     def read(self, path: str) -> list[Pair]:
         """The pairs of a TSV or JSONL file."""
