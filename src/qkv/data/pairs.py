@@ -1,4 +1,4 @@
-"""Sources of (source, target) batches, for training and for evaluation."""
+"""A source of (source, target) batches, for training and for evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from qkv.data.buckets import BucketConfig, TokenBuckets
 class PairSource:
     """Examples (x, y) of ids without specials, as a BatchSource: the encoder reads x EOS, the decoder predicts y EOS.
 
-    seed: of the order; None: longest first, every epoch the same.
+    seed: of the order; None: longest first (what does not fit in memory fails at once), every epoch the same. Results
+    then come out of order: put them back by `batch.rows`.
     With `overlong: truncate`, what exceeds max_length - 1 ids of a side is cut off before EOS is put.
     Raises UserError (see TokenBuckets) for an example that is too long.
     """
@@ -39,13 +40,3 @@ class PairSource:
     def load(self, indices: list[int]) -> Batch:
         """The batch of the given examples; `batch.rows` says which row is which."""
         return seq2seq([self.examples[i][0] for i in indices], [self.examples[i][1] for i in indices], list(indices))
-
-
-class EvalSource(PairSource):
-    """The same examples in batches by length, longest first (what does not fit in memory fails at once), unshuffled.
-
-    Results come out of order: put them back by `batch.rows`. An example without a target has the empty one.
-    """
-
-    def __init__(self, examples: Sequence[tuple[Ids, Ids]], config: BucketConfig | None = None):
-        super().__init__(examples, config, seed=None)

@@ -5,15 +5,10 @@ config.yaml  tokenizers/{source,target}.json  model.safetensors  card.md  checkp
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 
 from qkv.errors import UserError
 from qkv.tasks import model as models
@@ -21,6 +16,7 @@ from qkv.tasks import recipe as recipes
 from qkv.tasks.recipe import Recipe
 from qkv.tasks.task import System
 from qkv.tasks.tokenizers import Tokenizers
+from qkv.training.checkpoint import replace_file
 from qkv.training.weights import assign, load_weights
 
 CONFIG, WEIGHTS, TOKENIZERS, CARD = "config.yaml", "model.safetensors", "tokenizers", "card.md"
@@ -38,24 +34,9 @@ class Run:
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all. Raises UserError where the folder is not writable or the disk is full."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
+        replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; free some room or choose another --out") from error
-
-
-def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """config.yaml."""
-    write_text(folder / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
 
 def read_recipe(folder: Path) -> Recipe:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -129,11 +129,15 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, write: Any) -> None:
-    """Call `write(temporary path)` and put the result in the place of `path` in one move."""
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Call `write(temporary path)` and put the result in the place of `path` in one move; nothing stays of a failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".writing-{path.name}")
-    write(temporary)
-    _flush(temporary)
-    os.replace(temporary, path)
+    try:
+        write(temporary)
+        _flush(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     _flush(path.parent)
