@@ -130,7 +130,7 @@ def _flush(path: Path) -> None:
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary path)` and put the result in the place of `path` in one move; nothing stays of a failure."""
+    """Call `write(temporary path)` and put the result in the place of `path` in one move. A failure leaves nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".writing-{path.name}")
     try:
