@@ -161,6 +161,15 @@ def docstrings(source: Source) -> Iterator[str]:
             yield f"{source.at(node)}: {node.name} has no docstring"
 
 
+def contents(source: Source) -> Iterator[str]:
+    """A package whose docstring names files names each of its own, and none that is gone."""
+    named = set(re.findall(r"\b(\w+\.py)\b", ast.get_docstring(source.tree) or ""))
+    if source.path.name == "__init__.py" and named:
+        there = {path.name for path in source.path.parent.glob("*.py")} - {"__init__.py"}
+        yield from (f"{source.path}: its contents leave out {name}" for name in sorted(there - named))
+        yield from (f"{source.path}: its contents name {name}, which is gone" for name in sorted(named - there))
+
+
 def no_pickle(source: Source) -> Iterator[str]:
     """Nothing that can run code on loading is read or written: safetensors and JSON only."""
     picklers = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

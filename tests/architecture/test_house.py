@@ -31,6 +31,7 @@ def sources(*folders: str) -> list[Source]:
         (rules.function_size, CODE),
         (rules.family_names, ("src/qkv/nn",)),
         (rules.docstrings, ("src/qkv",)),
+        (rules.contents, ("src/qkv",)),
         (rules.no_pickle, ("src/qkv",)),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -36,6 +36,7 @@ PLANTED = [
     (rules.docstrings, "a.py", "x = 1", "the module has no docstring"),
     (rules.docstrings, "a.py", DOC + "class A: ...", "A has no docstring"),
     (rules.docstrings, "a.py", DOC + "async def run(): ...", "run has no docstring"),
+    (rules.contents, "a/__init__.py", '"""b.py  a room"""', "its contents name b.py, which is gone"),
     (rules.no_pickle, "a.py", "import pickle", "imports pickle"),
     (rules.no_pickle, "a.py", "from torch import load", "torch.load"),
     (rules.no_pickle, "a.py", "torch.save({}, 'x')", "torch.save"),
@@ -54,6 +55,8 @@ LAWFUL = [
     (rules.family_names, "nn/a.py", '"""As in GPT-2 (Radford 2019)."""\ndef relative(): # like T5\n    """BERT."""'),
     (rules.family_names, "nn/a.py", "def bertrand(llamas, t55, at5): return 'barter'"),
     (rules.docstrings, "a.py", DOC + "def _f(): ...\n@overload\ndef g(): ..."),
+    (rules.contents, "a/__init__.py", '"""A package."""'),
+    (rules.contents, "a.py", '"""See b.py."""'),
     (rules.no_pickle, "a.py", "import json\nx.load('y')\nnp.load('x', allow_pickle=False)"),
 ]
 
@@ -74,6 +77,17 @@ def test_a_planted_violation_is_caught(rule: Rule, name: str, code: str, sentenc
     assert len(found) == 1
     assert sentence in found[0]
     assert name in found[0]
+
+
+def test_contents_that_leave_a_file_out_are_caught(tmp_path: Path) -> None:
+    package = tmp_path / "src" / "qkv" / "a"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text('"""b.py  a room"""', encoding="utf-8")
+    (package / "b.py").touch()
+    assert list(rules.contents(rules.read_all(tmp_path, "src/qkv")[0])) == []
+    (package / "c.py").touch()
+    [sentence] = rules.contents(rules.read_all(tmp_path, "src/qkv")[0])
+    assert "leave out c.py" in sentence
 
 
 @pytest.mark.parametrize(("rule", "name", "code"), LAWFUL)
