@@ -204,10 +204,27 @@ def test_what_is_legal_is_what_entities_can_be_read_from(names: list[str]) -> No
 
 
 def test_what_no_sequence_allows_is_decided_freely() -> None:
-    output = Tagging().build("tags", 4, [1, 1]).constrain(["I-x", "I-y"]).eval()
-    assert [
-        len(d.labels) for d in output.decide(output(memory(torch.randn(1, 3, 4))), batch(torch.zeros(1, 3).long()))
-    ] == [3]
+    """No label may begin a sequence of more than none: each row gets what it would get without constraint."""
+    torch.manual_seed(0)
+    names, x, targets = ["I-x", "I-y"], torch.randn(2, 3, 4), torch.tensor([[0, 0, 0], [0, IGNORE, IGNORE]])
+    bound, free = (
+        Tagging(crf=True, constrained=c).build("tags", 4, [1, 1]).constrain(names).eval() for c in (True, False)
+    )
+    free.load_state_dict(bound.state_dict())
+    one, other = (output.decide(output(memory(x)), batch(targets)) for output in (bound, free))
+    assert one == other and [len(d.labels) for d in one] == [3, 1]
+
+
+def test_a_row_that_is_stuck_frees_no_other() -> None:
+    """With E but without S a single word has no legal tags but O; here not even that: only the longer row is bound."""
+    output = Tagging(dropout=0.0).build("tags", 3, [1] * 3).constrain(["B-x", "E-x", "I-x"]).eval()
+    torch.nn.init.eye_(output.linear.weight)
+    x = torch.tensor([[[0.0, 1, 5], [0, 0, 9], [2, 0, 9]], [[0, 0, 9], [0, 0, 0], [0, 0, 0]]])
+    targets = torch.tensor([[0, 0, 0], [0, IGNORE, IGNORE]])
+    first, second = output.decide(output(memory(x)), batch(targets))
+    assert first.labels == [0, 2, 1] and second.labels == [2]
+    assert first.probabilities == pytest.approx([1.0, 1.0, 1.0])
+    assert second.probabilities[0] == pytest.approx(math.exp(9) / (math.exp(9) + 2))
 
 
 def test_join_keeps_the_order() -> None:

@@ -46,20 +46,11 @@ class Chain:
 
     def forward(self, emissions: Tensor, valid: Tensor) -> list[Tensor]:
         """log α_t [B,C] for each unit t: the log of the sum over all beginnings of a labelling that end in a label
-        there. Past a row's end the last one is repeated.
-
-        A step is a matrix product: log Σ_i exp(α_i + T_ij) = m + τ_j + log Σ_i exp(α_i − m)·exp(T_ij − τ_j), with
-        m = max_i α_i and τ_j = max_i T_ij. It is exact as long as no transition into a label lies more than 80 below
-        the best one into it, unless it is forbidden."""
-        top = self.transition.amax(0)
-        top = top.where(top.isfinite(), 0.0).detach()
-        table = (self.transition - top).exp()
+        there. Past a row's end the last one is repeated."""
+        step = _LogProduct(self.transition)
         alphas = [self.start + emissions[:, 0]]
         for t in range(1, valid.shape[1]):
-            shift = alphas[-1].amax(1, keepdim=True)
-            shift = shift.where(shift.isfinite(), 0.0).detach()
-            step = ((alphas[-1] - shift).exp() @ table).log() + shift + top + emissions[:, t]
-            alphas.append(step.where(valid[:, t : t + 1], alphas[-1]))
+            alphas.append((step(alphas[-1]) + emissions[:, t]).where(valid[:, t : t + 1], alphas[-1]))
         return alphas
 
     def marginals(self, emissions: Tensor, valid: Tensor) -> Tensor:
@@ -67,12 +58,10 @@ class Chain:
         if not valid.shape[1]:
             return emissions
         alphas = self.forward(emissions, valid)
-        beta = self.end.expand_as(alphas[0])
-        betas = [beta]
+        step = _LogProduct(self.transition.T)
+        betas = [self.end.expand_as(alphas[0])]
         for t in range(valid.shape[1] - 1, 0, -1):
-            step = (self.transition + (emissions[:, t] + beta).unsqueeze(1)).logsumexp(2)
-            beta = step.where(valid[:, t : t + 1], self.end)
-            betas.append(beta)
+            betas.append(step(emissions[:, t] + betas[-1]).where(valid[:, t : t + 1], self.end))
         joint = torch.stack(alphas, 1) + torch.stack(betas[::-1], 1)
         return joint.softmax(2).where(valid.unsqueeze(2), 0.0)
 
@@ -93,6 +82,27 @@ class Chain:
             label = origin.gather(1, label.unsqueeze(1)).squeeze(1)
             path.append(label)
         return torch.stack(path[::-1], 1).where(valid, 0), score.where(valid[:, 0], 0.0)
+
+
+class _LogProduct:
+    """x [B,C] -> log Σ_i exp(x_i + T_ij) [B,C], as a product of matrices:
+
+        m + τ_j + log Σ_i exp(x_i − m)·exp(T_ij − τ_j),   m = max_i x_i,  τ_j = max_i T_ij
+
+    exact as long as no T_ij lies more than 80 below the best of its column, unless it is forbidden."""
+
+    def __init__(self, transition: Tensor):
+        self.top = _finite(transition.amax(0))
+        self.table = (transition - self.top).exp()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        top = _finite(x.amax(1, keepdim=True))
+        return ((x - top).exp() @ self.table).log() + top + self.top
+
+
+def _finite(x: Tensor) -> Tensor:
+    """A shift of exponents: no gradient, and 0 where everything is forbidden."""
+    return x.where(x.isfinite(), 0.0).detach()
 
 
 def join(scores: Tensor, units: Tensor, *others: Tensor) -> tuple[Tensor, ...]:

@@ -63,14 +63,13 @@ class Speller(nn.Module):
         self.linear = nn.Linear(config.filters, d_model, bias=False)
 
     def forward(self, characters: Tensor) -> Tensor:
-        rows, length, _ = characters.shape
-        flat = characters.flatten(0, 1)
+        words, place = characters.flatten(0, 1).unique(dim=0, return_inverse=True)  # a batch repeats most words
         before = self.config.reach // 2
-        x = F.pad(self.symbol(flat).transpose(1, 2), (before, self.config.reach - 1 - before))
-        seen = flat.unsqueeze(1) > 0
+        x = F.pad(self.symbol(words).transpose(1, 2), (before, self.config.reach - 1 - before))
+        seen = words.unsqueeze(1) > 0
         features = F.gelu(self.conv(x)).masked_fill(~seen, float("-inf")).amax(2)
         features = features.where(seen.any(2), 0.0)
-        return self.linear(features).unflatten(0, (rows, length))
+        return self.linear(features)[place].unflatten(0, characters.shape[:2])
 
 
 class LexicalEmbedding(nn.Module):

@@ -76,21 +76,20 @@ class TaggingOutput(nn.Module):
 
         A row whose labels allow no sequence at all is decided without constraint."""
         emissions, valid = join(scores, batch.targets != IGNORE)
-        free = self._scores(scores, None)
-        path = free.best(emissions, valid)[0]
-        p = free.marginals(emissions, valid)
-        if self.legal is not None:
-            bound = self._scores(scores, self.legal)
-            other, reached = bound.best(emissions, valid)
-            possible = reached.isfinite().unsqueeze(1)
-            path = other.where(possible, path)
-            p = bound.marginals(emissions, valid).where(possible.unsqueeze(2), p)
+        chain = self._chain(scores, self.legal)
+        path, score = chain.best(emissions, valid)
+        p = chain.marginals(emissions, valid)
+        stuck = ~score.isfinite()
+        if self.legal is not None and bool(stuck.any()):
+            free = self._chain(scores, None)
+            path[stuck] = free.best(emissions[stuck], valid[stuck])[0]
+            p[stuck] = free.marginals(emissions[stuck], valid[stuck])
         own = p.gather(2, path.unsqueeze(2)).squeeze(2)
         lengths = valid.sum(1).tolist()
         rows = zip(path.tolist(), own.tolist(), lengths, strict=True)
         return [Decision(labels[:n], probabilities[:n]) for labels, probabilities, n in rows]
 
-    def _scores(self, like: Tensor, allowed: Legal | None) -> Chain:
+    def _chain(self, like: Tensor, allowed: Legal | None) -> Chain:
         if self.chain is not None:
             return self.chain.chain(allowed)
         none = like.new_zeros(like.shape[2])

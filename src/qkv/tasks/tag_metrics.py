@@ -26,9 +26,7 @@ def entity_scores(given: Tags, right: Tags, scheme: Scheme) -> dict[str, Any]:
     metrics, schemes = _seqeval()
     if not any(tag != "O" for rows in (given, right) for tags in rows for tag in tags):
         return {"precision": 0.0, "recall": 0.0, "f1": 0.0, "lenient_f1": 0.0, "types": {}}
-    lists = [
-        [[tag.replace("M-", "I-", 1) if tag[0] == "M" else tag for tag in tags] for tags in r] for r in (right, given)
-    ]
+    lists = [[[_iobes(tag) for tag in tags] for tags in rows] for rows in (right, given)]
     reader = schemes.IOB2 if scheme == "bio" else schemes.IOBES
     report = metrics.classification_report(*lists, mode="strict", scheme=reader, output_dict=True, zero_division=0)
     total = report.pop("micro avg")
