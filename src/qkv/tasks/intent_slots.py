@@ -17,7 +17,7 @@ from qkv.models.tagging import Tagging, TaggingOutput
 from qkv.tasks.labels import Labels, LabelSet
 from qkv.tasks.schemes import entities, scheme_of
 from qkv.tasks.tag_metrics import broken, entity_scores, joint_scores
-from qkv.tasks.task import Prediction, System, spaced
+from qkv.tasks.task import Prediction, System
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig
 from qkv.tasks.words import WordTask, details, marked, named
 from qkv.training.losses import Loss
@@ -108,7 +108,7 @@ class IntentSlots(WordTask):
         self, rows: Sequence[Tagged], tokenizers: Tokenizers, seed: int | None = None, limit: int | None = None
     ) -> SpelledReadings:
         """Batches of texts of like length. An intent or a tag that was not in training has no loss."""
-        chosen = spaced(rows, limit) if seed is None else list(rows)
+        chosen = self.used(rows, seed, limit)
         sets, targets, extras = tokenizers.labels.sets, None, None
         if SLOTS in sets:
             known = sets[SLOTS]

@@ -15,7 +15,7 @@ from qkv.models.tagging import Tagging, TaggingOutput
 from qkv.tasks.labels import Labels
 from qkv.tasks.schemes import entities, scheme_of
 from qkv.tasks.tag_metrics import broken, entity_scores
-from qkv.tasks.task import Prediction, System, spaced
+from qkv.tasks.task import Prediction, System
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig
 from qkv.tasks.words import WordTask, details, marked, named
 from qkv.training.objectives import OutputLosses
@@ -53,7 +53,7 @@ class Tag(WordTask):
     ) -> SpelledReadings:
         """Batches of texts of like length. A tag that was not in training is not counted in a loss."""
         known = tokenizers.labels[TAGS]
-        chosen = spaced(rows, limit) if seed is None else rows
+        chosen = self.used(rows, seed, limit)
         targets = [[known.numbers.get(tag, IGNORE) for tag in tags] for tags in self.in_scheme(chosen, known)]
         return self.source(chosen, tokenizers, targets=targets, seed=seed, batch=self.batch)
 

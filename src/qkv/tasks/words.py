@@ -17,10 +17,11 @@ from qkv.errors import UserError
 from qkv.models import EncoderOnlyConfig, Reader
 from qkv.models.lexical import Lexical, add_lexical
 from qkv.models.outputs import Decision
+from qkv.tasks.exchange import exchanged
 from qkv.tasks.labels import LabelSet
 from qkv.tasks.reading import CELLS, decided
 from qkv.tasks.schemes import OUTSIDE, Entity, Scheme, converted, scheme_of
-from qkv.tasks.task import System, Task
+from qkv.tasks.task import System, Task, spaced
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig, learn
 
 DIGIT = re.compile(r"\d")
@@ -38,6 +39,9 @@ class WordTask(Task):
     """What is seen of a word before the first block: its spelling, its neighbourhood; words read as unknown."""
     digits: bool = False
     """Read every digit as 0."""
+    exchanged: int = 0
+    """So many further copies of each training text, in which what stands in a slot, or a name, is exchanged for
+    another of its type."""
     batch: BucketConfig = field(default_factory=BucketConfig)
     """How training batches are cut."""
     longest: int = 256
@@ -50,6 +54,8 @@ class WordTask(Task):
     def __post_init__(self) -> None:
         if self.longest < 3:
             raise ValueError(f"longest is {self.longest}; give 3 or more, for a begin, an end and a word")
+        if self.exchanged < 0:
+            raise ValueError(f"exchanged is {self.exchanged}; give 0 or more copies")
 
     def read(self, path: str) -> list[Tagged]:
         """The rows of a TSV or JSONL file with the columns `words`, `tags` and, if labelled, `intent`."""
@@ -87,6 +93,10 @@ class WordTask(Task):
         if len(found) < 2:
             raise UserError(f"the training data has {len(found)} tag; give rows with at least two")
         return found
+
+    def used(self, rows: Sequence[Tagged], seed: int | None, limit: int | None) -> list[Tagged]:
+        """The rows to train on, with a seed: all, and their copies; without, those to measure on."""
+        return spaced(rows, limit) if seed is None else [*rows, *exchanged(rows, self.exchanged, seed)]
 
     def in_scheme(self, rows: Sequence[Tagged], known: LabelSet) -> list[list[str]]:
         """The tags of rows in the scheme of the tags that are `known`."""
