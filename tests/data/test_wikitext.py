@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qkv.data import sources
-from qkv.data.datasets import NoSplit
+from qkv.data.splits import NoSplit
 from qkv.data.wikitext import UNKNOWN, Wikitext2, articles, joined
 
 TEXT = " \n = One = \n \n A line . \n = not a title = \n \n = = Part = = \n \n More . \n \n = Two 2 = \n \n End . \n"

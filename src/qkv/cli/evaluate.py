@@ -65,7 +65,7 @@ def evaluate(
 
 def _split(recipe: Any, split: str | None) -> tuple[list[Any], str]:
     """The rows of a split and its name; without a choice the test split, or dev where the dataset has no other."""
-    from qkv.data.datasets import NoSplit
+    from qkv.data.splits import NoSplit
     from qkv.errors import UserError
 
     if split is not None:

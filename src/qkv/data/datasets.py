@@ -1,7 +1,8 @@
 """The table of datasets that a recipe chooses from: `data: cmudict` or `data: {multi30k: {target: fr}}`.
 
-Each entry is a frozen dataclass with one method, `load(split)`: pairs of texts for the tasks that map one text to
-another, documents for language modelling. Splits are "train", "dev" and "test".
+Each entry is a frozen dataclass with one method, `load(split)`, and says in `rows` what that gives: pairs of texts for
+the tasks that map one text to another, single texts for language modelling. Splits are "train", "dev" and "test".
+Further entries stand in files of their own (`corpora.py`, `own.py`, ...), and `recipe.py` joins them all.
 """
 
 from __future__ import annotations
@@ -9,17 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from qkv.data import cmudict, files, labelled, sources
+from qkv.data import cmudict, sources
 from qkv.data.dialogues import DialogueFiles
 from qkv.data.files import Pair
-from qkv.data.labelled import Labelled, Tagged
+from qkv.data.own import LabelledFiles, PairFiles, TaggedFiles, TextFiles
+from qkv.data.splits import NoSplit, Split
 from qkv.errors import UserError
-
-Split = Literal["train", "dev", "test"]
-
-
-class NoSplit(UserError):
-    """The dataset has no such split: not a mistake in a file of it."""
 
 
 @dataclass(frozen=True)
@@ -71,84 +67,5 @@ class Tinyshakespeare:
         return [text[:cut] if split == "train" else text[cut:]]
 
 
-@dataclass(frozen=True)
-class PairFiles:
-    """Pairs of one's own: .tsv or .jsonl (also .gz) with the columns `source` and `target`."""
-
-    train: str
-    """File to train on."""
-    dev: str
-    """File to choose the best weights by."""
-    test: str = ""
-    """File to evaluate on at the end; may be left out."""
-
-    rows: ClassVar[str] = "pairs"
-
-    def load(self, split: Split) -> list[Pair]:
-        """The pairs of a split. Raises UserError for every mistake in a file."""
-        return files.pairs(_file_of(self, split))
-
-
-@dataclass(frozen=True)
-class TextFiles:
-    """Documents of one's own: .txt (the file is one document), or .tsv / .jsonl with the column `text`; also .gz."""
-
-    train: str
-    """File to train on."""
-    dev: str
-    """File to choose the best weights by."""
-    test: str = ""
-    """File to evaluate on at the end; may be left out."""
-
-    rows: ClassVar[str] = "texts"
-
-    def load(self, split: Split) -> list[str]:
-        """The documents of a split. Raises UserError for every mistake in a file."""
-        return files.documents(_file_of(self, split))
-
-
-@dataclass(frozen=True)
-class LabelledFiles:
-    """Labelled texts of one's own: .tsv or .jsonl (also .gz), columns `text`, `label` and, for pairs, `second`."""
-
-    train: str
-    """File to train on."""
-    dev: str
-    """File to choose the best weights by."""
-    test: str = ""
-    """File to evaluate on at the end; may be left out."""
-
-    rows: ClassVar[str] = "labelled"
-
-    def load(self, split: Split) -> list[Labelled]:
-        """The rows of a split. Raises UserError for every mistake in a file."""
-        return labelled.labelled(_file_of(self, split))
-
-
-@dataclass(frozen=True)
-class TaggedFiles:
-    """Tagged words of one's own: .tsv or .jsonl (also .gz), columns `words`, `tags` and, if labelled, `intent`."""
-
-    train: str
-    """File to train on."""
-    dev: str
-    """File to choose the best weights by."""
-    test: str = ""
-    """File to evaluate on at the end; may be left out."""
-
-    rows: ClassVar[str] = "tagged"
-
-    def load(self, split: Split) -> list[Tagged]:
-        """The rows of a split. Raises UserError for every mistake in a file."""
-        return labelled.tagged(_file_of(self, split))
-
-
 Files = PairFiles | TextFiles | LabelledFiles | TaggedFiles | DialogueFiles
 """The entries for files of one's own, one for each kind of rows."""
-
-
-def _file_of(data: Files, split: Split) -> str:
-    path: str = getattr(data, split)
-    if not path:
-        raise NoSplit(f"this dataset has no {split} file; name one: data.{split}=FILE")
-    return path

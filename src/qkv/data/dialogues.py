@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from qkv.data import files, sources
+from qkv.data.own import OwnFiles
+from qkv.data.splits import Split
 from qkv.errors import UserError
 
-Split = Literal["train", "dev", "test"]
 WOZ_SPLITS = {"train": "train", "dev": "train", "test": "validate"}
 SGD_FILES = tuple(f"dialogues_{number:03}.json" for number in range(1, 7))
 
@@ -87,26 +88,14 @@ class Sgd:
 
 
 @dataclass(frozen=True)
-class DialogueFiles:
-    """Dialogues of one's own: JSONL, one a line, as `qkv.data.dialogues` says."""
-
-    train: str
-    """File to train on."""
-    dev: str
-    """File to choose the best weights by."""
-    test: str = ""
-    """File to evaluate on at the end; may be left out."""
+class DialogueFiles(OwnFiles):
+    """Dialogues: JSONL (also .gz), one a line, as this module says."""
 
     rows: ClassVar[str] = "dialogues"
 
     def load(self, split: Split) -> list[Dialogue]:
-        """The dialogues of a split. Raises UserError for every mistake in a file."""
-        from qkv.data.datasets import NoSplit
-
-        path: str = getattr(self, split)
-        if not path:
-            raise NoSplit(f"this dataset has no {split} file; name one: data.{split}=FILE")
-        return dialogues(path)
+        """The dialogues of a split. Raises UserError for every mistake in its file."""
+        return dialogues(self.file(split))
 
 
 def bucket(name: str) -> int:

@@ -7,8 +7,13 @@ from collections.abc import Iterable
 from typing import Literal
 
 from qkv.data.labelled import Labelled
+from qkv.errors import UserError
 
 Split = Literal["train", "dev", "test"]
+
+
+class NoSplit(UserError):
+    """The dataset has no such split: not a mistake in a file of it."""
 
 
 def hundredth(text: str) -> int:

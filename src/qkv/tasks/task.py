@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
 from qkv.data.batch import BatchSource
+from qkv.data.splits import Split
 from qkv.decoding import Chooser, Hypothesis
 from qkv.errors import UserError
 from qkv.models import ModelConfig, Transformer, build
 from qkv.tasks.labels import Labels
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig
 from qkv.training.losses import Loss
-
-Split = Literal["train", "dev", "test"]
 
 
 @dataclass
