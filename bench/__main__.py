@@ -15,7 +15,8 @@ from bench import cells as table
 from bench import machine, report, results_file
 from bench.cells import Cell, Kind, Precision
 from bench.contenders import CONTENDERS
-from bench.pipe import ROOT, environment
+from bench.machine import ROOT
+from bench.pipe import environment
 from bench.rounds import measure
 
 

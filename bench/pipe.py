@@ -6,13 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from bench.cells import Cell
 from bench.contenders import Contender
-
-ROOT = Path(__file__).resolve().parents[1]
+from bench.machine import ROOT
 
 
 class WorkerError(Exception):
