@@ -46,6 +46,18 @@ def test_dev_chooses() -> None:
         assert len(found.tried) == 2 and max(found.tried[sets[0]].values()) <= 0.5
 
 
+def test_it_is_chosen_by_what_is_reported() -> None:
+    """With strong regularisation the frequent label is all there is: macro F1 says so, accuracy hides it."""
+    train, labels = ["ab", "ab", "ab", "cb"], ["often", "often", "often", "rare"]
+    dev, right = ["ab"] * 8 + ["cb"] * 2, ["often"] * 8 + ["rare"] * 2
+    by = {}
+    for measure in ("accuracy", "macro_f1"):
+        found = [learn(train, labels, dev, right, strengths=(c,), measure=measure) for c in (0.01, 100.0)]
+        by[measure] = [each.reached for each in found]
+    assert by["accuracy"] == pytest.approx([0.8, 1.0])
+    assert by["macro_f1"] == pytest.approx([(2 * 8 / (8 + 10)) / 2, 1.0]), "F1 is 16/18 of the frequent label, 0 else"
+
+
 def test_chinese_by_letters() -> None:
     found = learn(
         ["很好", "不好", "好吃", "难吃"], ["y", "n", "y", "n"], ["很好吃"], ["y"], [Features(0, 2, across=True)]

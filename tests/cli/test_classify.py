@@ -20,6 +20,35 @@ def test_evaluate_prints_the_measures(label_run: Path, toy: Path, invoke: Invoke
     assert set(found) >= {"log_loss", "calibration_error"}
 
 
+def test_evaluate_calibrates_and_keeps_it(toy: Path, tmp_path: Path, invoke: Invoke) -> None:
+    """Who learned by heart is too sure where every fourth label is another's: a temperature mends it."""
+    words = ("good", "bad")
+    rows = [(f"the {words[i % 2]} film {i}", words[(i % 2) ^ (i % 8 < 2)]) for i in range(160)]
+    for name, part in (("train", rows[:80]), ("dev", rows[80:120]), ("test", rows[120:])):
+        (tmp_path / f"{name}.tsv").write_text("text\tlabel\n" + "\n".join(map("\t".join, part)) + "\n")
+    files = [f"data.{name}={tmp_path / name}.tsv" for name in ("train", "dev", "test")]
+    run = tmp_path / "run"
+    trained = invoke("train", toy / "labels.yaml", *files, "training.eval_every=null", "--out", run)
+    assert trained.exit_code == 0, trained.output
+    plain = json.loads(invoke("evaluate", run, "--json").stdout)
+    result = invoke("evaluate", run, "--calibrate", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["temperature"] > 1 and found["accuracy"] == plain["accuracy"]
+    for name in ("log_loss", "calibration_error"):
+        assert found[f"{name}_before"] == plain[name] > found[name]
+    again = json.loads(invoke("evaluate", run, "--json").stdout)
+    assert again["calibration_error"] == found["calibration_error"], "it is kept"
+    assert "temperature" in invoke("evaluate", run, "--calibrate").stdout
+    on_dev = invoke("evaluate", run, "--calibrate", "--split", "dev")
+    assert "rows that the temperature was fitted on" in on_dev.stderr
+
+
+def test_only_a_classifier_is_calibrated(run: Path, invoke: Invoke) -> None:
+    refused = invoke("evaluate", run, "--calibrate")
+    assert refused.exit_code == 2 and "only a run of classify has a temperature" in refused.stderr
+
+
 def test_the_best_labels_are_ranked(label_run: Path, invoke: Invoke) -> None:
     result = invoke("predict", label_run, *WORDS, "--nbest", 2)
     assert result.exit_code == 0, result.output

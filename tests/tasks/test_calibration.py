@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +15,11 @@ from qkv.decoding import Greedy
 from qkv.errors import UserError
 from qkv.models import Choice, Several
 from qkv.tasks import recipe as recipes
-from qkv.tasks.calibration import MOST, calibrate, scores_of, temperature
+from qkv.tasks.calibration import MOST, calibrate, classifier, scores_of, temperature
 from qkv.tasks.classify import LABEL, Classify
-from qkv.tasks.folder import open_run
+from qkv.tasks.folder import Run, open_run
 from qkv.tasks.train import train
+from qkv.tasks.translate import Translate
 
 MODEL = {"encoder_only": {"stack": {"d_model": 16, "n_layers": 1, "position": "rotary"}}}
 
@@ -91,6 +94,9 @@ def test_init_forgets_the_other_runs_temperature() -> None:
     assert take_over(other, one) == [] and float(other.outputs[LABEL].temperature) == 1.0
 
 
-def test_several_labels_have_none() -> None:
-    with pytest.raises(UserError, match="any number of labels"):
-        scores_of(None, Classify(Several()), [])  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("task", "sentence"), [(Translate(), "does not classify"), (Classify(Several()), "any number")]
+)
+def test_other_runs_have_none(task: Any, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        classifier(Run(Path("run"), SimpleNamespace(task=task), None))  # type: ignore[arg-type]

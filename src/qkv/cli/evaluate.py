@@ -40,10 +40,13 @@ def evaluate(
     data: Path | None = typer.Option(None, "--data", help="Your own TSV or JSONL file instead of the recipe's data."),
     split: str | None = typer.Option(None, "--split", help="train, dev or test [default: test, dev without one]."),
     limit: int | None = typer.Option(None, "--limit", min=1, help="At most so many rows, evenly spaced."),
+    calibrate: bool = typer.Option(
+        False, "--calibrate", help="First fit a classifier's temperature on the dev split, and keep it in RUN."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
 ) -> None:
-    """Measure a run: word and phoneme error, BLEU and chrF, or loss and bits, as its task says."""
+    """Measure a run by what its task says: errors, BLEU and chrF, loss and bits, accuracy, F1, joint goal accuracy."""
     from qkv.cli.opening import opened
     from qkv.errors import UserError
     from qkv.runtime import choose_device, keep_memory
@@ -56,11 +59,30 @@ def evaluate(
     if data is None and not (run / "config.yaml").is_file():
         raise UserError(f"{run} has no data of its own; give --data FILE")
     rows, name = (recipe.task.read(str(data)), str(data)) if data else _split(recipe, split)
-    scores = recipe.task.evaluate(found.system, spaced(rows, limit), recipe.decoding)
+    rows = spaced(rows, limit)
+    if calibrate:
+        from qkv.tasks.calibration import classifier
+
+        classifier(found)  # refuses other runs before anything is measured
+    scores = recipe.task.evaluate(found.system, rows, recipe.decoding)
+    if calibrate:
+        scores = _calibrated(found, rows, scores)
+        if name == "dev":
+            typer.echo("measured on the rows that the temperature was fitted on; other rows fit less well", err=True)
     if as_json:
-        typer.echo(json.dumps({"run": str(run), "data": name, **scores}))
+        typer.echo(json.dumps({"run": str(run), "data": name, **scores}, ensure_ascii=False))
     else:
         _table(f"{run} on {name}", scores)
+
+
+def _calibrated(run: Any, rows: list[Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The measures with a temperature fitted on dev, beside those that it changes as they were."""
+    from qkv.tasks.calibration import calibrate
+
+    fitted = calibrate(run)
+    after = run.recipe.task.evaluate(run.system, rows, run.recipe.decoding)
+    changed = {f"{name}_before": before[name] for name in ("log_loss", "calibration_error")}
+    return {**after, **changed, "temperature": fitted}
 
 
 def _split(recipe: Any, split: str | None) -> tuple[list[Any], str]:

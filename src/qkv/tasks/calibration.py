@@ -44,11 +44,19 @@ def temperature(scores: Tensor, right: Tensor) -> float:
     return 1 / math.sqrt(low * high)
 
 
+def classifier(run: Run) -> Classify:
+    """The task of a run that has a temperature. Raises UserError for another run."""
+    task = run.recipe.task
+    if not isinstance(task, Classify):
+        raise UserError(f"{run.folder} does not classify texts; only a run of classify has a temperature")
+    if not isinstance(task.output, Choice):
+        raise UserError(f"{run.folder} gives any number of labels (output several); only one label has a temperature")
+    return task
+
+
 @torch.inference_mode()
 def scores_of(system: System, task: Classify, rows: Sequence[Labelled]) -> tuple[Tensor, Tensor]:
     """The scores [N,C] of labelled rows before any temperature, and the numbers [N] of their labels, in float64."""
-    if not isinstance(task.output, Choice):
-        raise UserError("temperature is for one label of several; this run gives any number of labels (output several)")
     readings = task.readings(rows, system.tokenizers, system.model.max_length)
     config = BucketConfig(tokens=max([CELLS, *(len(r.ids) for r in readings)]))
     source = Readings(readings, config, None, system.tokenizers.target.pad_id or 0)
@@ -59,14 +67,12 @@ def scores_of(system: System, task: Classify, rows: Sequence[Labelled]) -> tuple
     return scores, torch.tensor([reading.extra[LABEL] for reading in readings])
 
 
-def calibrate(run: Run, rows: Sequence[Labelled] | None = None) -> float:
-    """Fit the temperature of a classify run on rows (its dev split), keep it with the run's weights, and return it.
+def calibrate(run: Run) -> float:
+    """Fit the temperature of a classify run on its dev split, keep it with the run's weights, and return it.
 
     Raises UserError for a run of another task, and where the weights cannot be written."""
-    task = run.recipe.task
-    if not isinstance(task, Classify):
-        raise UserError(f"{run.folder}: only a run of classify has a temperature")
-    fitted = temperature(*scores_of(run.system, task, task.load(run.recipe.data, "dev") if rows is None else rows))
+    task = classifier(run)
+    fitted = temperature(*scores_of(run.system, task, task.load(run.recipe.data, "dev")))
     model: Any = run.system.model
     model.outputs[LABEL].temperature.fill_(fitted)
     try:
