@@ -36,12 +36,16 @@ class SentenceEncoder:
     @torch.inference_mode()
     def embed(self, texts: Sequence[str], batch_size: int = 32) -> Tensor:
         """texts -> [len(texts),E]; a text's vector does not depend on the others of its batch."""
-        batches = [texts[i : i + batch_size] for i in range(0, len(texts), batch_size)]
-        width = self.model.config.stack.d_model
-        return torch.cat([self._batch(batch) for batch in batches]) if batches else torch.empty(0, width)
-
-    def _batch(self, texts: Sequence[str]) -> Tensor:
         rows = [self.encode(text) for text in texts]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # texts of like length share a batch
+        found = torch.empty(len(rows), self.model.config.stack.d_model)
+        for at in range(0, len(order), batch_size):
+            chosen = order[at : at + batch_size]
+            found[chosen] = self._batch([rows[i] for i in chosen])
+        return found
+
+    def _batch(self, rows: Sequence[list[int]]) -> Tensor:
+        """Ids with their begin and end -> [len(rows),E]."""
         tokens = Tokens.from_lengths([len(row) for row in rows])
         padding = self.tokenizer.pad_id or 0
         ids = torch.tensor([row + [padding] * (tokens.shape[1] - len(row)) for row in rows])

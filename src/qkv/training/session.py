@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -128,7 +129,7 @@ class Session:
         self.state.elapsed = shared["elapsed"]
         if shared["signal"]:
             self.save()
-            raise run.Interrupted(signals.number or run.signal.SIGTERM, self.step)
+            raise run.Interrupted(signals.number or signal.SIGTERM, self.step)
         if self.progress >= 1.0:
             return "max_steps" if self.config.max_steps is not None else "max_minutes"
         patience = self.config.patience
