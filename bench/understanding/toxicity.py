@@ -1,13 +1,13 @@
-"""Toxic language: found (Davidson, COLD), whom that wrongs, what is implicit; rewritten (ParaDetox), words deleted.
+"""Toxic language found (Davidson, COLD), whom that wrongs, and what of it is implicit.
 
 Weights are chosen on dev, cut from the training files; reported is what was held out of them.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,31 +17,43 @@ import numpy as np
 from bench.understanding.records import Cell, Results, qkv, spread, table
 from qkv.baselines import tfidf
 from qkv.data.labelled import Labelled
-from qkv.data.paradetox import Paradetox, ParadetoxStyle
 from qkv.decoding import Greedy
+from qkv.models import Decision
 from qkv.tasks import recipe as recipes
 from qkv.tasks.folder import open_run
 from qkv.tasks.metrics import choice_scores
-from qkv.tasks.rewriting import Judges, rewriting_scores
 from qkv.tasks.toxicity import (
     IDENTITIES,
     IDENTITIES_ZH,
+    PLAIN,
+    PLAIN_ZH,
     TEMPLATES,
     TEMPLATES_ZH,
     Lexicon,
+    Score,
     auc,
     identity_bias,
     lexicon,
+    naming,
     neutral,
     subgroup_aucs,
 )
 
 SAFE = {"davidson": "neither", "cold": "safe"}
+NAMED = {"davidson": IDENTITIES, "cold": IDENTITIES_ZH}
 SENTENCES = {"davidson": neutral(TEMPLATES, IDENTITIES), "cold": neutral(TEMPLATES_ZH, IDENTITIES_ZH)}
+CONTROLS = {"davidson": neutral(TEMPLATES, PLAIN), "cold": neutral(TEMPLATES_ZH, PLAIN_ZH)}
 FEATURES = {
     "davidson": [tfidf.Features(1), tfidf.Features(2), tfidf.Features(2, 5)],
     "cold": [tfidf.Features(0, 2, across=True), tfidf.Features(0, 3, across=True)],
 }
+NOTE = """## Toxic language
+
+%, on what was held out; mean (range) of three seeds. Toxic: whatever the label calls hate, offensive. Implicit: toxic
+texts without a word of the lexicon that training gives (of Chinese, a character); recall of them, and AUC against all
+texts that are not toxic. Identities: the share of sentences that offend nobody and name an identity that are called
+toxic, on average, the worst identity, and the mean gap to the average; *control*: of the same sentences with a word
+that names no group. BPSN: AUC of toxic texts elsewhere against texts that are not toxic and name an identity."""
 
 
 @cache
@@ -51,32 +63,37 @@ def rows(name: str, split: Any) -> list[Labelled]:
     return chosen.task.load(chosen.data, split)
 
 
+def toxic(name: str, found: Sequence[Labelled]) -> np.ndarray:
+    """Of each row whether its label says so, [N] bool."""
+    return np.array([row.labels[0] != SAFE[name] for row in found])
+
+
 @cache
 def words_of(name: str) -> Lexicon:
     """What training says are toxic words: for Chinese, characters."""
     train = rows(name, "train")
-    toxic, safe = ([r.text for r in train if (r.labels[0] != SAFE[name]) == bad] for bad in (True, False))
-    return lexicon(toxic, safe)
+    sides = [[row.text for row, bad in zip(train, toxic(name, train), strict=True) if bad == side] for side in (1, 0)]
+    return lexicon(*sides)
 
 
-def told(name: str, score: Any) -> Cell:
-    """What a score of toxicity is worth on the test, on neutral sentences about identities, and without the words of
-    the lexicon (which is what we can call implicit without asking anybody)."""
-    test, identities = rows(name, "test"), list(SENTENCES[name])
-    p = np.asarray(score([row.text for row in test]))
-    toxic = np.array([row.labels[0] != SAFE[name] for row in test])
-    implicit = np.array([not words_of(name).found(row.text) for row in test])
-    named = np.array([any(each in row.text.lower() for each in identities) for row in test])
-    bias = identity_bias(score, SENTENCES[name])
+def told(name: str, score: Score) -> Cell:
+    """What a score of toxicity is worth: on the test, on its implicit part, on sentences that offend nobody."""
+    test = rows(name, "test")
+    p, bad = np.asarray(score([row.text for row in test])), toxic(name, test)
+    implicit = bad & np.array([not words_of(name).found(row.text) for row in test])
+    names = naming(NAMED[name])
+    named = [bool(names.search(row.text)) for row in test]
+    bias, control = (identity_bias(score, sentences[name]) for sentences in (SENTENCES, CONTROLS))
     return {
-        "auc": auc(p[toxic], p[~toxic]),
-        "recall": float((p[toxic] >= 0.5).mean()),
-        "recall_implicit": float((p[toxic & implicit] >= 0.5).mean()) if (toxic & implicit).any() else float("nan"),
-        "implicit_share": float(implicit[toxic].mean()),
-        "bias_mean": bias["mean"],
-        "bias_worst": bias["worst"],
-        "bias_gap": bias["gap"],
-        **subgroup_aucs(p.tolist(), toxic.tolist(), named.tolist()),
+        "auc": auc(p[bad], p[~bad]),
+        "recall": float((p[bad] >= 0.5).mean()),
+        "recall_implicit": float((p[implicit] >= 0.5).mean()),
+        "auc_implicit": auc(p[implicit], p[~bad]),
+        "implicit_share": float(implicit.sum() / bad.sum()),
+        "named_share": float(np.mean(named)),
+        **{f"bias_{figure}": bias[figure] for figure in ("mean", "worst", "gap")},
+        "control": control["mean"],
+        **subgroup_aucs(p.tolist(), bad.tolist(), named),
     }
 
 
@@ -91,8 +108,9 @@ def transformer(name: str, seed: int, folder: Path) -> Cell:
         return [1 - dict(zip(each.texts, each.scores, strict=True))[SAFE[name]] for each in found]
 
     figures = task.evaluate(run.system, rows(name, "test"), Greedy()) | told(name, score)
+    seconds = json.loads((folder / "run.json").read_text(encoding="utf-8"))["elapsed"]
     shutil.rmtree(folder)
-    return figures
+    return {"seconds": seconds, **figures}
 
 
 def linear(name: str) -> Cell:
@@ -102,7 +120,6 @@ def linear(name: str) -> Cell:
     ]
     found = tfidf.learn(*sides[0], *sides[1], FEATURES[name])
     place = {label: number for number, label in enumerate(found.labels)}
-    from qkv.models import Decision
 
     def score(texts: Sequence[str]) -> list[float]:
         return (1 - found.probabilities(list(texts))[:, place[SAFE[name]]]).tolist()
@@ -113,95 +130,35 @@ def linear(name: str) -> Cell:
     return choice_scores(decided, [place[row.labels[0]] for row in test]) | told(name, score)
 
 
-def judged(outputs: Sequence[str], judges: Judges) -> Cell:
-    """The measures of rewrites of the test."""
-    test = Paradetox().load("test")
-    return rewriting_scores([p.source for p in test], outputs, [p.targets for p in test], judges)
+FIGURES = {
+    "macro F1": "macro_f1",
+    "accuracy": "accuracy",
+    "AUC": "auc",
+    "recall": "recall",
+    "implicit: recall": "recall_implicit",
+    "AUC, implicit": "auc_implicit",
+    "identities": "bias_mean",
+    "worst": "bias_worst",
+    "gap": "bias_gap",
+    "*control*": "control",
+    "BPSN": "bpsn",
+}
 
 
-def rude_words() -> Lexicon:
-    """Learned from the training sentences. Of least z-scores from 1.5 to 4, the first finds most on dev: a word in 89 %
-    of the rude sentences, and in 4 % of the civil ones."""
-    train = ParadetoxStyle().load("train")
-    rude, civil = ([row.text for row in train if row.labels[0] == label] for label in ("rude", "civil"))
-    return lexicon(rude, civil, least=1.5)
-
-
-def rewrites(seed: int, judges: Judges, folder: Path) -> Cell:
-    """Train the rewriter; its answers, and those that avoid the lexicon's words."""
-    overrides = [f"training.seed={seed}", "training.tensorboard=false"]
-    overrides += [f"task.translate.judges.{name}={getattr(judges, name)}" for name in ("style", "fluency")]
-    qkv("train", "paradetox", *overrides, "--out", str(folder))
-    run, test = open_run(folder), Paradetox().load("test")
-    (folder / "words.txt").write_text("\n".join(sorted(rude_words().scores)) + "\n", encoding="utf-8")
-    found: Cell = {}
-    for name, task in (("", run.recipe.task), ("avoiding_", replace(run.recipe.task, avoid=str(folder / "words.txt")))):
-        answers = task.predict(run.system, [pair.source for pair in test], run.recipe.decoding)  # type: ignore[attr-defined]
-        scores = judged([answer.text for answer in answers], judges)
-        found |= {f"{name}{figure}": value for figure, value in scores.items()}
-    shutil.rmtree(folder)
-    return found
-
-
-def detection(results: Results) -> str:
-    """Measure the classifiers, and their table."""
+def main(results: Results) -> str:
+    """Measure, and the table."""
     lines, notes = [], []
-    figures = (
-        "macro_f1",
-        "accuracy",
-        "auc",
-        "recall",
-        "recall_implicit",
-        "bias_mean",
-        "bias_worst",
-        "bias_gap",
-        "bpsn",
-    )
     for name in SAFE:
         plain = results.cell(f"{name} linear", lambda name=name: linear(name))  # type: ignore[misc]
         ours = results.seeds(
             f"{name} transformer", lambda seed, n=name: transformer(n, seed, results.runs / f"{n} {seed}")
         )
         for kind, cells in (("TF-IDF + logistic regression", [plain]), ("Transformer", ours)):
-            lines.append([name, kind, *(spread(cells, each) for each in figures)])
+            figures = [spread(cells, figure) for figure in FIGURES.values()]
+            lines.append([name, kind, *figures, spread(cells, "seconds", scale=1, digits=0)])
         if plain:
             notes.append(
-                f"{name}: {100 * plain['implicit_share']:.1f} % of toxic test texts hold no word of the lexicon."
+                f"{name}: {plain['implicit_share']:.1%} of toxic test texts hold no word of the lexicon, and "
+                f"{plain['named_share']:.1%} of all name an identity."
             )
-    false = ("false on identities", "worst", "gap", "BPSN")
-    return f"{table(['', '', 'macro F1', 'accuracy', 'AUC', 'recall', 'implicit', *false], lines)}\n\n{' '.join(notes)}"
-
-
-def rewriting(results: Results) -> str:
-    """Measure rewrites, and their table."""
-    judges = Judges(str(results.runs / "style"), str(results.runs / "fluency"))
-    test = Paradetox().load("test") if results.measure else []
-    if results.measure and not results.record["cells"].keys() >= {f"rewriter {seed}" for seed in (0, 1, 2)}:
-        for recipe, folder in (("paradetox-style", judges.style), ("paradetox-civil", judges.fluency)):
-            qkv("train", recipe, "training.tensorboard=false", "--out", folder)
-    plain = {
-        "copy": ("source, unchanged", lambda: [pair.source for pair in test]),
-        "human": ("human (first rewrite)", lambda: [pair.targets[0] for pair in test]),
-        "delete": ("words of the lexicon deleted", lambda: [rude_words().without(pair.source) for pair in test]),
-    }
-    arms = {
-        name: [results.cell(key, lambda texts=texts: judged(texts(), judges))]  # type: ignore[misc]
-        for key, (name, texts) in plain.items()
-    }
-    written = results.seeds("rewriter", lambda seed: rewrites(seed, judges, results.runs / f"rewriter {seed}"))
-    measures = ("joint", "style_accuracy", "similarity", "fluency", "chrf_to_references")
-    lines = [[name, *(spread(cells, each) for each in measures)] for name, cells in arms.items()]
-    for prefix, name in (("", "Transformer"), ("avoiding_", "Transformer that avoids the lexicon's words")):
-        lines.append([name, *(spread(written, prefix + each) for each in measures)])
-    return table(["", "J", "style", "similarity to source", "fluency", "chrF to references"], lines)
-
-
-def main(results: Results) -> str:
-    """Measure, and the tables."""
-    return (
-        "## Toxic language\n\nDetection, %, on what was held out; mean (range) of three seeds. Implicit: recall on "
-        "toxic texts without a word of the lexicon that training gives. False on identities: the share of neutral "
-        f"sentences about an identity that are called toxic, on average.\n\n{detection(results)}\n\n"
-        "Rewriting on ParaDetox, 591 sentences, %: J is the mean product of style, similarity and fluency.\n\n"
-        f"{rewriting(results)}\n\n{results.machine()}"
-    )
+    return f"{NOTE}\n\n{table(['', '', *FIGURES, 'seconds'], lines)}\n\n{' '.join(notes)}\n\n{results.machine()}"

@@ -6,6 +6,8 @@ import itertools
 import math
 import os
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +25,13 @@ from qkv.models import DecoderOnlyConfig, EmbeddingConfig, StackConfig, build
 from qkv.nn import Tokens
 from qkv.tasks import recipe as recipes
 from qkv.tasks.mentions import words
-from qkv.tasks.rewriting import Avoid
+from qkv.tasks.rewriting import Avoid, Guide, Guided, probability
 from qkv.tasks.toxicity import (
     auc,
     identity_bias,
     lexicon,
     log_odds,
+    naming,
     neutral,
     spans,
     subgroup_aucs,
@@ -78,8 +81,22 @@ def test_bias_finds_who_is_wronged() -> None:
 
 
 def test_spans_are_what_matters() -> None:
-    assert spans(silly, "what a silly plan") == [("silly", pytest.approx(0.7))]  # type: ignore[arg-type]
+    text = "what a silly plan"
+    [found] = spans(silly, text)  # type: ignore[arg-type]
+    assert text[found.start : found.end] == "silly" and found.weight == pytest.approx(0.7)
+    assert spans(silly, text, least=0.8) == []  # type: ignore[arg-type]
     assert spans(silly, "silly and silly") == [], "said twice, no single word matters"  # type: ignore[arg-type]
+
+
+def test_spans_of_chinese_are_characters() -> None:
+    [found] = spans(lambda texts: [0.9 if "笨" in text else 0.1 for text in texts], "你真笨, ok")
+    assert (found.start, found.end) == (2, 3)
+
+
+def test_who_is_named_is_named_by_whole_words() -> None:
+    found = naming(["old", "male", "gay", "老人"])
+    assert all(found.search(text) for text in ("Old folks", "two gays", "a male, then", "有的老人说"))
+    assert not any(found.search(text) for text in ("I told you", "female", "老师是人"))
 
 
 @pytest.mark.parametrize("config", [BPE(60, 1), ByteBPE(300, 1), Words(), Characters(), BPE(400, 1)], ids=str)
@@ -117,6 +134,50 @@ def test_what_is_generated_holds_none_of_them() -> None:
         assert not any(free & each for each in said(chooser, Avoid(tokenizer, free)))
 
 
+def test_a_guide_adds_what_it_thinks_of_the_whole() -> None:
+    """By enumeration: what greedy steps add up to is log p + γ·log p(wanted | text), and with all pieces tried one
+    step chooses the most of it; the judge hears of every text once."""
+    tokenizer = learned(Characters(), ["ab ba"])
+    stack = StackConfig(d_model=16, n_layers=1, embedding=EmbeddingConfig(tokenizer.vocab_size))
+    torch.manual_seed(0)
+    model = build(DecoderOnlyConfig(stack)).eval()
+    heard: list[str] = []
+
+    def judge(texts: Sequence[str]) -> list[float]:
+        heard.extend(texts)
+        return [0.9 ** text.count("a") * 0.2 ** text.count("b") for text in texts]
+
+    prompt, tokens, power = torch.tensor([[1]]), Tokens.arange(1, 1), 1.7
+    guided = Guided(tokenizer, judge, power, tried=tokenizer.vocab_size)
+    [[best]] = generate(model, prompt, tokens, max_new=1, constraints=[guided])
+    logs = model.head(model(prompt, tokens))[0, 0].log_softmax(-1).detach()
+    texts = tokenizer.decode_batch([[i] for i in range(tokenizer.vocab_size)])
+    wanted = [float(logs[i]) + power * math.log(judge([texts[i]])[0]) for i in range(len(texts))]
+    heard.clear()
+    assert best.logp == pytest.approx(max(wanted), abs=1e-5)
+    for chooser in (Greedy(), Beam(3)):
+        judge_anew = Guided(tokenizer, judge, power, tried=4)
+        for row in generate(model, prompt, tokens, chooser=chooser, max_new=5, constraints=[judge_anew])[0]:
+            ids = torch.tensor([[1, *row.ids]])
+            steps = model.head(model(ids, Tokens.arange(1, ids.shape[1])))[0].log_softmax(-1).detach()
+            said = [*row.ids, 2] if row.finished else row.ids
+            plain = sum(float(steps[i, token]) for i, token in enumerate(said))
+            whole = 0.9 ** tokenizer.decode(row.ids).count("a") * 0.2 ** tokenizer.decode(row.ids).count("b")
+            assert row.logp == pytest.approx(plain + power * math.log(whole), abs=1e-4)
+        assert len(heard) == len(set(heard))
+        heard.clear()
+
+
+def test_only_the_tried_pieces_are_written() -> None:
+    tokenizer = learned(Characters(), ["ab ba"])
+    scores = torch.arange(tokenizer.vocab_size, dtype=torch.float).log_softmax(-1).expand(1, 2, -1)
+    state = State.start([0], torch.tensor([9]), 2, 2, 2)
+    found = Guided(tokenizer, lambda texts: [1.0] * len(texts), 3.0, tried=2)(scores, state)
+    assert ((found > DEAD).sum(-1) == 2).all() and torch.equal(found[..., -2:], scores[..., -2:])
+    with pytest.raises(ValueError, match="tried 0"):
+        Guide("run", tried=0)
+
+
 def civil(word: str) -> tuple[str, str]:
     return f"what a silly {word}", f"what a nice {word}"
 
@@ -151,17 +212,19 @@ def test_rewriting_is_judged_by_runs(tmp_path: Path) -> None:
     judges = {"style": str(tmp_path / "style"), "fluency": str(tmp_path / "fluency")}
     task = {"translate": {"measure": "rewriting", "judges": judges, "label_smoothing": 0.0}}
     model = {"encoder_decoder": {"encoder": stack, "decoder": stack}}
-    found = recipes_open(run("rewriter", task, model, "pairs", source="words", target="words"))
+    found = recipes_open(run("rewriter", task, model, "pairs", shared="words"))
     rows = [Pair(r, (c,)) for r, c in map(civil, nouns)]
     scores = found.recipe.task.evaluate(found.system, rows, Greedy())
     assert scores["style_accuracy"] > 0.9 and scores["joint"] <= min(scores["style_accuracy"], scores["similarity"])
     assert scores["chrf_to_references"] > scores["similarity"] > 0.3
     (tmp_path / "words.txt").write_text("nice\n")
-    from dataclasses import replace
-
     careful = replace(found.recipe.task, avoid=str(tmp_path / "words.txt"))
     answers = careful.predict(found.system, [row.source for row in rows], Greedy())
     assert not any("nice" in answer.text for answer in answers)
+    rude = Guide(str(tmp_path / "style"), power=50.0, tried=30, wanted=RUDE)
+    answers = replace(found.recipe.task, guide=rude).predict(found.system, [row.source for row in rows], Greedy())
+    found_rude = probability(str(tmp_path / "style"), RUDE)([answer.text for answer in answers])
+    assert min(found_rude) > 0.9, "a guide that wants the other style gets it"
 
 
 def recipes_open(folder: Path):  # type: ignore[no-untyped-def]

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-_CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]")
+CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+"""Characters that are words by themselves, as a class of a pattern."""
+_WORD = re.compile(rf"[{CJK}]|[^\W{CJK}]+|[^\w\s]")
 STEM = 4  # letters that two forms of a word share at least
 MOST = 6  # values of one slot that are marked in one reading
 

@@ -1,9 +1,9 @@
-"""Rewriting in another style: three measures in one, and decoding that avoids words."""
+"""Rewriting in another style: three measures in one, and decoding that avoids words or asks a classifier."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,24 @@ class Judges:
     """The label that a rewrite should have."""
 
 
+@dataclass(frozen=True)
+class Guide:
+    """A classifier that decoding asks at every step; to be judged by it as well would be to grade one's own work."""
+
+    style: str
+    """A run of classify."""
+    power: float = 2.0
+    """γ of p(output) · p(wanted | output)^γ, which is searched for."""
+    tried: int = 4
+    """How many of the likeliest next pieces are asked about; no other is written."""
+    wanted: str = "civil"
+    """The label that an output should have."""
+
+    def __post_init__(self) -> None:
+        if self.power < 0 or self.tried < 1:
+            raise ValueError(f"power is {self.power} and tried {self.tried}; give 0 or more, and 1 or more")
+
+
 def rewriting_scores(
     sources: Sequence[str], outputs: Sequence[str], references: Sequence[Sequence[str]], judges: Judges
 ) -> dict[str, float]:
@@ -40,7 +58,7 @@ def rewriting_scores(
     judge of fluency needs no more bits a character than for 95 of 100 references. An empty output has none of the
     three. chrF to the references is told beside them, and is no part of J.
     """
-    style, score = _style(judges), _bits(judges.fluency)
+    style, score = probability(judges.style, judges.wanted), _bits(judges.fluency)
     bound = float(np.quantile(score([refs[0] for refs in references]), 0.95))
     filled = [i for i, output in enumerate(outputs) if output.strip()]
     texts = [outputs[i] for i in filled]
@@ -62,19 +80,19 @@ def chrf(output: str, references: Sequence[str]) -> float:
     return sentence_chrf(output, list(references)).score / 100
 
 
-def _style(judges: Judges) -> Any:
-    """texts -> the probability of the wanted label."""
+def probability(folder: str, wanted: str) -> Callable[[Sequence[str]], list[float]]:
+    """Texts -> the probability of a label, by a run of classify. Raises UserError for another run, or label."""
     from qkv.tasks.classify import LABEL, Classify
     from qkv.tasks.folder import open_run
 
-    run = open_run(judges.style)
+    run = open_run(folder)
     task: Any = run.recipe.task
-    if not isinstance(task, Classify) or judges.wanted not in run.system.tokenizers.labels[LABEL].names:
-        raise UserError(f"judges.style: {judges.style} is no run of classify with a label {judges.wanted!r}")
+    if not isinstance(task, Classify) or wanted not in run.system.tokenizers.labels[LABEL].names:
+        raise UserError(f"style: {folder} is no run of classify with a label {wanted!r}")
 
     def probabilities(texts: Sequence[str]) -> list[float]:
         found = task.predict(run.system, list(texts), Greedy())
-        return [dict(zip(p.texts, p.scores, strict=True))[judges.wanted] for p in found]
+        return [dict(zip(p.texts, p.scores, strict=True))[wanted] for p in found]
 
     return probabilities
 
@@ -143,3 +161,35 @@ class Avoid:
             under_way = re.search(r"\w*$", text.lower())
             barred[number // width, number % width, self.after(under_way[0] if under_way else "")] = True
         return scores.masked_fill(barred, DEAD)
+
+
+class Guided:
+    """Decoding by a classifier of texts: a constraint of `generate` that adds to the log-probability of each next piece
+
+        γ · (log p(wanted | text with the piece) − log p(wanted | text before it)).
+
+    Over an output these add up to γ · log p(wanted | output), whatever is thought of its beginnings, so beams search
+    for the most of p(output) · p(wanted | output)^γ; the beginnings decide what is left out on the way (FUDGE asks a
+    classifier that was trained on them: Yang & Klein 2021, arXiv:2104.05218).
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, judge: Callable[[Sequence[str]], Sequence[float]], power: float, tried: int
+    ):
+        self.tokenizer, self.judge, self.power, self.tried = tokenizer, judge, power, tried
+        self._known: dict[str, float] = {}
+
+    def __call__(self, scores: Tensor, state: State) -> Tensor:
+        """scores [B,W,V]: those of the `tried` best pieces with what the judge adds, all others at -inf."""
+        best, pieces = scores.topk(min(self.tried, scores.shape[2]))
+        before = state.ids.unsqueeze(2).expand(-1, -1, pieces.shape[2], -1)
+        gain = self._log(torch.cat([before, pieces.unsqueeze(3)], 3)) - self._log(state.ids).unsqueeze(2)
+        return torch.full_like(scores, DEAD).scatter(2, pieces, best + self.power * gain.to(best))
+
+    def _log(self, ids: Tensor) -> Tensor:
+        """ids [...,n] -> log p(wanted | text), [...]."""
+        texts = self.tokenizer.decode_batch(ids.flatten(0, -2).tolist())
+        if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
+            self._known |= dict(zip(new, self.judge(new), strict=True))
+        found = torch.tensor([self._known[text] for text in texts], dtype=torch.float64)
+        return found.clamp_min(1e-9).log().view(ids.shape[:-1])

@@ -7,13 +7,14 @@ implicit and guided decoding go by.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from qkv.tasks.mentions import words
+from qkv.tasks.mentions import CJK, words
 
 Score = Callable[[Sequence[str]], Sequence[float]]
 """Texts -> the probability that each is toxic."""
@@ -55,6 +56,11 @@ IDENTITIES_ZH = (
     "穆斯林",
     "基督徒",
 )
+PLAIN = ("tall", "busy", "tired", "hungry", "cheerful", "late", "quiet", "polite", "lucky", "ready")
+PLAIN_ZH = ("老师", "医生", "学生", "司机", "厨师", "邮递员", "护士", "画家", "足球迷", "音乐家")
+"""Words that name no group, for the same sentences: what a classifier takes for offence there is not the group's."""
+
+_UNIT = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,20 @@ class Lexicon:
 def log_odds(toxic: Iterable[str], others: Iterable[str], prior: float = 500.0) -> dict[str, float]:
     """Word -> z-score of its log odds in toxic texts against others, with a Dirichlet prior that is the words' common
     distribution, worth `prior` words: frequent words need less of a difference (Monroe, Colaresi & Quinn 2008, eq. 16,
-    20, 22).
+    20, 22). A word counts once in a text.
 
         δ = log (y + a)/(n + a₀ − y − a) − log (y' + a)/(n' + a₀ − y' − a),   σ² ≈ 1/(y + a) + 1/(y' + a),   z = δ/σ
     """
-    here, there = (Counter(word for text in texts for word in set(words(text))) for texts in (toxic, others))
-    n, m = sum(here.values()), sum(there.values())
+    return _z_scores(_holding(toxic), _holding(others), prior)
+
+
+def _holding(texts: Iterable[str]) -> Counter[str]:
+    """How many texts hold each word."""
+    return Counter(word for text in texts for word in set(words(text)))
+
+
+def _z_scores(here: Counter[str], there: Counter[str], prior: float) -> dict[str, float]:
+    n, m = here.total(), there.total()
     found = {}
     for word, both in (here + there).items():
         a = prior * both / (n + m)
@@ -102,14 +116,14 @@ def lexicon(toxic: Sequence[str], others: Sequence[str], least: float = 4.0, sha
     """The words of more than one letter (of Chinese, the characters) whose z-score is at least `least` and that are, of
     equally many texts of both kinds, in toxic ones with probability `share`: a word that is frequent in both is not to
     be deleted."""
-    here, there = (Counter(word for text in texts for word in set(words(text))) for texts in (toxic, others))
-    scores = log_odds(toxic, others)
+    here, there = _holding(toxic), _holding(others)
     size, rest = max(1, len(toxic)), max(1, len(others))
 
     def pure(word: str) -> bool:
         p, q = here[word] / size, there[word] / rest
         return p >= share * (p + q)
 
+    scores = _z_scores(here, there, prior=500.0)
     return Lexicon(
         {w: z for w, z in scores.items() if z >= least and w.isalpha() and (len(w) > 1 or not w.isascii()) and pure(w)}
     )
@@ -118,6 +132,17 @@ def lexicon(toxic: Sequence[str], others: Sequence[str], least: float = 4.0, sha
 def neutral(templates: Sequence[str] = TEMPLATES, identities: Sequence[str] = IDENTITIES) -> dict[str, list[str]]:
     """Identity -> sentences about it that offend nobody."""
     return {identity: [template.format(identity) for template in templates] for identity in identities}
+
+
+def naming(identities: Iterable[str]) -> re.Pattern[str]:
+    """What finds texts that name one of the identities: as a whole word, also in the plural; in Chinese anywhere.
+
+    >>> found = naming(["old", "上海人"])
+    >>> [bool(found.search(text)) for text in ("The olds", "I told you", "我是上海人")]
+    [True, False, True]
+    """
+    forms = (rf"\b{re.escape(name)}s?\b" if name.isascii() else re.escape(name) for name in identities)
+    return re.compile("|".join(forms), re.IGNORECASE)
 
 
 def identity_bias(score: Score, sentences: Mapping[str, Sequence[str]], threshold: float = 0.5) -> dict[str, float]:
@@ -158,10 +183,27 @@ def subgroup_aucs(scores: Sequence[float], toxic: Sequence[bool], inside: Sequen
     }
 
 
-def spans(score: Score, text: str, least: float = 0.1) -> list[tuple[str, float]]:
-    """Words without which the text is less toxic by at least `least`, with the difference, in their order (occlusion:
-    Li et al. 2016). What is said by several words together, or twice, does not show."""
-    parts = text.split()
-    texts = [text, *(" ".join([*parts[:i], *parts[i + 1 :]]) for i in range(len(parts)))]
-    whole, *others = score(texts)
-    return [(part, whole - p) for part, p in zip(parts, others, strict=True) if whole - p >= least]
+@dataclass(frozen=True)
+class Span:
+    """Characters start … end − 1 of a text, and by how much the text is less toxic without them."""
+
+    start: int
+    end: int
+    weight: float
+
+
+def units(text: str) -> list[tuple[int, int]]:
+    """What a text is read in, as start and end: words between spaces; of Chinese and Japanese each character.
+
+    >>> units("so 太吵!")
+    [(0, 2), (3, 4), (4, 5), (5, 6)]
+    """
+    return [found.span() for found in _UNIT.finditer(text)]
+
+
+def spans(score: Score, text: str, least: float = 0.1) -> list[Span]:
+    """Units without which the text is less toxic by at least `least`, in their order (occlusion: Li et al. 2016).
+    What is said by several units together, or twice, does not show."""
+    places = units(text)
+    whole, *others = score([text, *(" ".join((text[:a] + text[b:]).split()) for a, b in places)])
+    return [Span(a, b, whole - p) for (a, b), p in zip(places, others, strict=True) if whole - p >= least]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -14,14 +14,15 @@ from qkv.data.buckets import BucketConfig
 from qkv.data.cmudict import without_stress
 from qkv.data.files import Pair
 from qkv.data.pairs import PairSource
-from qkv.decoding import Chooser, Forbidden, Hypothesis, generate
+from qkv.decoding import Chooser, Constraint, Forbidden, Hypothesis, generate
 from qkv.errors import UserError
 from qkv.models import EncoderDecoder, EncoderDecoderConfig, ModelConfig
 from qkv.nn import Tokens
 from qkv.tasks.metrics import exact_match, pronunciation_errors, translation_scores
-from qkv.tasks.rewriting import Avoid, Judges, rewriting_scores, word_file
+from qkv.tasks.rewriting import Avoid, Guide, Guided, Judges, probability, rewriting_scores, word_file
 from qkv.tasks.task import Prediction, System, Task, spaced
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig, learn
+from qkv.text import Tokenizer
 from qkv.training.losses import TokenCrossEntropy
 
 CELLS = 8192  # source tokens times hypotheses that are decoded side by side
@@ -57,6 +58,8 @@ class Translate(Task):
     """Runs that judge rewrites."""
     avoid: str = ""
     """A text file of words, one a line, that no answer holds."""
+    guide: Guide | None = None
+    """A run of classify that is asked at every step what the answer is to be like."""
     batch: BucketConfig = field(default_factory=BucketConfig)
     """How training batches are cut."""
     label_smoothing: float = 0.1
@@ -154,12 +157,17 @@ class Translate(Task):
             chooser=chooser,
             max_new=limit,
             eos=system.tokenizers.eos,
-            constraints=(Forbidden(system.tokenizers.unwritten), *self._avoided(system)),
+            constraints=(Forbidden(system.tokenizers.unwritten), *self._wishes(system.tokenizers.target)),
             rows=[first + row for row in rows],
         )
 
-    def _avoided(self, system: System) -> tuple[Avoid, ...]:
-        return (Avoid(system.tokenizers.target, word_file(self.avoid)),) if self.avoid else ()
+    def _wishes(self, tokenizer: Tokenizer) -> Iterator[Constraint]:
+        """What the recipe wants of answers: words that they avoid, a classifier that guides them."""
+        if self.avoid:
+            yield Avoid(tokenizer, word_file(self.avoid))
+        if self.guide is not None:
+            judge = probability(self.guide.style, self.guide.wanted)
+            yield Guided(tokenizer, judge, self.guide.power, self.guide.tried)
 
     def _check_lengths(self, sources: Sequence[Sequence[int]], system: System, first: int) -> None:
         assert isinstance(system.model, EncoderDecoder)
