@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import torch
+import yaml
 
 from qkv.cli.explain import _look
 from qkv.cli.page import page
@@ -55,6 +56,22 @@ def test_the_terminal_shows_all_sites_of_a_translation(run: Path, invoke: Invoke
     assert columns.split() == ["a", "b", "c", "<eos>"] and row.split()[0] == "a"
     numbers = [int(n) if n.isdigit() else 0 for n in row.split()[1:]]
     assert len(numbers) == 4 and abs(sum(numbers) - 100) <= 2
+
+
+def test_a_tagger_is_drawn_with_the_spelling_that_it_reads(tmp_path: Path, invoke: Invoke) -> None:
+    rows = [{"words": ["To", "rome", "at", "10"], "tags": ["O", "B-city", "O", "O"]}] * 4
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    recipe = {
+        "task": {"tag": {"digits": True, "words": {"spelling": {"width": 4, "filters": 4}}}},
+        "data": {"train": str(tmp_path / "rows.jsonl"), "dev": str(tmp_path / "rows.jsonl")},
+        "tokenizers": {"source": "characters", "target": "words"},
+        "model": {"encoder_only": {"stack": {"d_model": 16, "n_layers": 1, "position": "rotary"}}},
+        "training": {"max_steps": 1, "tensorboard": False},
+    }
+    (tmp_path / "tag.yaml").write_text(yaml.safe_dump(recipe))
+    assert invoke("train", tmp_path / "tag.yaml", "--out", tmp_path / "run").exit_code == 0
+    [picture], answer = _look(open_run(tmp_path / "run"), "To rome  at 12")
+    assert picture.columns == ["<bos>", "To", "rome", "at", "00", "<eos>"] and "rome" in answer
 
 
 def test_the_answer_is_drawn_as_it_was_written_not_as_it_is_spelled(run: Path, monkeypatch) -> None:

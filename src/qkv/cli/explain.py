@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from qkv.data.batch import Batch
     from qkv.probe.attention import Picture
+    from qkv.tasks.task import System
 
 SITES = ("encoder", "cross", "decoder")
 
@@ -53,19 +55,21 @@ def explain(
 def _look(found: Any, text: str) -> tuple[list[Picture], str]:
     """The pictures of a text, and the model's answer to it where it gives one."""
     from qkv.errors import UserError
-    from qkv.models import DecoderOnly
+    from qkv.models import DecoderOnly, EncoderDecoder
     from qkv.probe.attention import pictures
 
     system, recipe = found.system, found.recipe
     source, target = system.tokenizers.source, system.tokenizers.target
-    if source is None and isinstance(system.model, DecoderOnly):
+    if isinstance(system.model, DecoderOnly):
         ids, bound = target.encode(text), system.model.max_length
         if bound is not None and len(ids) > bound:
             raise UserError(f"the text has {len(ids)} tokens, and the model reads {bound}; shorten it")
         return pictures(system.model, ids, target.tokens(ids)), ""
-    if source is None:
-        ids, begin, answer = _read(found, text)
-        return pictures(system.model, ids, target.tokens(ids), second=begin), answer
+    if not isinstance(system.model, EncoderDecoder):
+        batch, answer = _read(found, text)
+        ids = batch.ids[0].tolist()
+        return pictures(system.model, ids, target.tokens(ids), tokens=batch.tokens), answer
+    assert source is not None
     [prediction] = recipe.task.predict(system, [text], recipe.decoding)
     special = system.tokenizers
     # The ids that were written, not those of the answer's letters: a tokenizer may cut the same letters otherwise.
@@ -74,25 +78,47 @@ def _look(found: Any, text: str) -> tuple[list[Picture], str]:
     return pictures(system.model, written, target.tokens(written), read, source.tokens(read)), prediction.text
 
 
-def _read(found: Any, text: str) -> tuple[list[int], int | None, str]:
-    """A text, or a pair with a tab between, as an encoder reads it, begin and end included; where the second begins;
-    and the answer, of a model that gives one. Raises UserError for an encoder that has no attention."""
+def _read(found: Any, text: str) -> tuple[Batch, str]:
+    """A text as an encoder reads it, a batch of one, and the answer, of a model that gives one. Raises UserError for an
+    encoder that has no attention."""
     from qkv.errors import UserError
     from qkv.models import Reader
     from qkv.nn import Attention
-    from qkv.tasks.reading import framed
 
     system, task = found.system, found.recipe.task
     if not any(isinstance(module, Attention) for module in system.model.modules()):
         raise UserError(f"{found.folder} has no attention to draw; explain a run of a Transformer")
-    first, tab, second = text.partition("\t")
-    bounds = [getattr(task, "longest", None), system.model.max_length]
-    longest = min((bound for bound in bounds if bound is not None), default=1 << 30)
-    [(ids, begin)] = framed(system.tokenizers, [first], [second if tab else None], longest)
+    batch = _batch(task, system, text)
     if not isinstance(system.model, Reader):
-        return ids, begin, ""
+        return batch, ""
     [prediction] = task.predict(system, [text], found.recipe.decoding)
-    return ids, begin, prediction.text
+    return batch, prediction.text
+
+
+def _batch(task: Any, system: System, text: str) -> Batch:
+    """What a task has its encoder read of a text: the words of a tagger with their spelling, a dialogue with markers, a
+    text with its topics; else the text, or a pair with a tab between."""
+    from qkv.data.buckets import BucketConfig
+    from qkv.data.labelled import Labelled, Tagged
+    from qkv.data.readings import Reading, Readings
+    from qkv.tasks.classify import Classify
+    from qkv.tasks.dialogue_state import DialogueState, spoken
+    from qkv.tasks.reading import framed
+    from qkv.tasks.words import WordTask
+
+    tokenizers, bound = system.tokenizers, system.model.max_length
+    first, tab, second = text.partition("\t")
+    if isinstance(task, WordTask):
+        return task.source([Tagged(task.split(text))], tokenizers, bound=bound).load([0])
+    if isinstance(task, DialogueState):
+        readings = task.readings([spoken(text)], tokenizers, bound)
+    elif isinstance(task, Classify):
+        readings = task.readings([Labelled(first, (), second if tab else None)], tokenizers, bound)
+    else:
+        longest = min(getattr(task, "longest", bound) or 1 << 30, bound or 1 << 30)
+        readings = [Reading(*framed(tokenizers, [first], [second if tab else None], longest)[0])]
+    whole = BucketConfig(tokens=len(readings[0].ids))
+    return Readings(readings, whole, None, tokenizers.target.pad_id or 0).load([0])
 
 
 def _check(picture: Picture, layer: int | None, head: int | None) -> None:

@@ -87,13 +87,13 @@ def pictures(
     labels: list[str],
     source_ids: list[int] | None = None,
     source: list[str] | None = None,
-    second: int | None = None,
+    tokens: Tokens | None = None,
 ) -> list[Picture]:
     """What a model looks at while it reads `ids` (and `source_ids`), once and in full.
 
     labels, source: the tokens in letters. With a source, `ids` are the begin token and all that is written, the end too
     if it came, and the rows of decoder and cross-attention are the tokens being *written*: each is read only after its
-    row. A model of one stack shows what it reads. second: where the second text of a pair begins in `ids`.
+    row. A model of one stack shows what it reads. tokens: of `ids`, [1,T], where they have more than positions.
     """
     device = next(model.parameters()).device
     with recording(model) as maps:
@@ -107,7 +107,8 @@ def pictures(
                 "decoder": ("Decoder self-attention: the token being written reads those before it", writes, reads),
             }
         else:
-            model(*_row(ids, device, second))
+            row, plain = _row(ids, device)
+            model(row, plain if tokens is None else tokens.to(device))
             own: Where = "encoder" if maps[0].where == "encoder" else "decoder"
             axes = {own: (f"{own.capitalize()} self-attention", labels, labels)}
     return [
@@ -116,9 +117,6 @@ def pictures(
     ]
 
 
-def _row(ids: list[int], device: torch.device, second: int | None = None) -> tuple[Tensor, Tokens]:
+def _row(ids: list[int], device: torch.device) -> tuple[Tensor, Tokens]:
     """A batch of one."""
-    tokens = Tokens.arange(1, len(ids), device=device)
-    if second is not None:
-        tokens = Tokens(tokens.pos, {"segment": (torch.arange(len(ids), device=device) >= second).long().unsqueeze(0)})
-    return torch.tensor([ids], device=device), tokens
+    return torch.tensor([ids], device=device), Tokens.arange(1, len(ids), device=device)
