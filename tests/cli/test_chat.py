@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from qkv.cli.explain import _look
 from qkv.data.labelled import Labelled
 from qkv.tasks.dialogue.store import Store
 from qkv.tasks.folder import open_run
@@ -123,6 +124,17 @@ def test_a_domain_file_names_questions_and_answers(run: Path, invoke: Invoke, tm
     assert replies == expected
 
 
+def test_the_picture_shows_what_is_read_of_a_dialogue(run: Path) -> None:
+    [picture], answer = _look(open_run(run), "a table please on Monday\tWhich food?\tno, tuesday")
+    assert picture.columns == [
+        *["<bos>", "which", "food", "?", "<eos>", "no", ","],
+        "table/day@1",
+        "taxi/day@1",
+        "<eos>",
+    ]
+    assert answer == "table/day = tuesday"
+
+
 @pytest.mark.parametrize("threshold", [None, math.inf, -math.inf], ids=["label", "all outside", "all inside"])
 def test_a_classifier_tells_what_is_out_of_scope(
     threshold: float | None, run: Path, invoke: Invoke, tmp_path: Path
@@ -156,10 +168,14 @@ def test_a_classifier_tells_what_is_out_of_scope(
     assert ("day = monday" in result.stdout) == (threshold != math.inf)
 
 
-def test_what_cannot_be_talked_to(run: Path, invoke: Invoke, text_run: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_talked_to(run: Path, invoke: Invoke, text_run: Path, label_run: Path, tmp_path: Path) -> None:
     result = invoke("chat", text_run)
     assert result.exit_code == 2 and "tracks no dialogue; train a run of the task dialogue_state" in result.stderr
     result = invoke("chat", run, "--scope", text_run, "--store", tmp_path / "t.db")
-    assert result.exit_code == 2 and "no run of classify with a scope or a label 'oos'" in result.stderr
+    assert result.exit_code == 2 and "does not classify texts; train a run of the task classify" in result.stderr
+    result = invoke("chat", run, "--scope", label_run, "--store", tmp_path / "t.db")
+    assert result.exit_code == 2 and "has neither a scope nor the label 'oos'; fit one (qkv scope" in result.stderr
+    result = invoke("chat", run, "--domain", tmp_path / "none.yaml", "--store", tmp_path / "t.db")
+    assert result.exit_code == 2 and "cannot read the domain" in result.stderr
     result = invoke("chat", run, "--store", tmp_path / "none" / "t.db", input="hello\n")
     assert result.exit_code == 2 and "unable to open database file" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from qkv import text
@@ -20,6 +21,10 @@ def test_tokenizers_side_by_side(invoke: Invoke, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert done.output.count("numbers of 4 digits") == 2
     assert "take 4.00 tokens, 100% of them cut alike" in done.output
+    lines = invoke("data", "compare", str(tmp_path / "en.txt"), *chosen, "--json").stdout.splitlines()
+    letters, merges = map(json.loads, lines)
+    assert letters["number_tokens"] == 4.0 and letters["numbers_alike"] == 1.0
+    assert letters["tokens_per_character"] == 1.0 > merges["tokens_per_character"] and letters["unknown"] == 0.0
 
 
 def test_too_few_texts(invoke: Invoke, tmp_path: Path) -> None:

@@ -105,6 +105,49 @@ def test_a_request_is_answered_and_the_question_repeated() -> None:
     assert "nothing with day friday" in talk.say("friday").text
 
 
+def test_what_is_asked_for_is_told_of_the_topic_that_is_meant_and_not_guessed() -> None:
+    hotel = Topic("hotel", ("hotel/day",), ("hotel/day",), rows=({"hotel/day": "monday", "phone": "1"},))
+    anchor, bell = ({"table/food": food, "phone": phone} for food, phone in (("thai", "2"), ("greek", "3")))
+    table = Topic("table", ("table/food",), ("table/food",), rows=(anchor, bell))
+    policy, domain = Policy(), Domain((hotel, table))
+    state, _ = policy(State().filled("hotel/day", "monday"), domain, Tracked())
+
+    def told(state: State, name: str) -> str:
+        return policy(state, domain, Tracked(requests=(name,)))[1].text
+
+    assert told(state, "phone").startswith("The phone is 1.")
+    assert told(state.pushed("table"), "table/phone").startswith("I do not know the phone.")  # two rows have one
+    both = state.filled("table/food", "greek")
+    assert told(both, "phone").startswith("The phone is 3.") and told(both, "hotel/phone").startswith("The phone is 1.")
+    assert told(both, "day").startswith("The day is monday.") and told(both, "table/drink").startswith("I do not know")
+
+
+def test_what_is_out_of_scope_names_the_slots_where_topics_have_no_name() -> None:
+    _, reply = Policy()(State(), Domain.of_slots(["area", "price range"]), None)
+    assert reply.text == "I can help with area, price range only. Which area?"
+
+
+def test_the_tracker_is_told_the_same_of_a_turn_then_and_later() -> None:
+    """Whatever lies between: an edit, a reset, a turn that was taken back."""
+    told: list[list[Turn]] = []
+
+    def tracker(turns: list[Turn]) -> Tracked:
+        told.append(list(turns))
+        return TRACKER(turns)
+
+    talk = Session(tracker, DOMAIN, Store())  # type: ignore[arg-type]
+    talk.edit("table/day", "monday")
+    for text in ("for two", "a taxi", "thai food", "to the castle"):
+        talk.say(text)
+        assert talk.turns == told[-1] and told[-1][0].system == ""
+        if text == "a taxi":
+            talk.undo()
+        if text == "thai food":
+            talk.reset()
+    assert [turn.user for turn in told[2]] == ["for two", "thai food"] and len(told[3]) == 1
+    assert told[2][1].system == talk.records[1].reply
+
+
 def test_an_unsure_value_is_said_back() -> None:
     _, reply = Policy(sure=0.6)(
         State().filled("table/day", "monday", 0.4), DOMAIN, Tracked({"table/day": ("monday", 0.4)})
@@ -209,9 +252,11 @@ def test_stores_that_cannot_be(tmp_path: Path) -> None:
     store.append("main", Record(1, "ask", "a", "b", (), State()))
     with pytest.raises(UserError, match="another process talks in this session"):
         store.append("main", Record(1, "ask", "a", "b", (), State()))
-    sqlite3.connect(tmp_path / "talk.db", isolation_level=None).execute("UPDATE turns SET state = '{}'")
-    with pytest.raises(UserError, match="damaged"):
-        store.records("main")
+    for state in ("{}", "[", "[]", '{"stack": [[]], "finished": [], "turn": 1}', '{"stack": [3]}'):
+        with sqlite3.connect(tmp_path / "talk.db") as other:
+            other.execute("UPDATE turns SET state = ?", (state,))
+        with pytest.raises(UserError, match="damaged"):
+            store.records("main")
 
 
 def test_matching_reads_what_a_rule_can() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -20,6 +21,7 @@ COMMANDS = {
     "/undo": "take back the last turn",
     "/reset": "begin anew",
     "/history": "the conversation as JSON",
+    "/help": "these commands",
     "/quit": "end; the same --session goes on here",
 }
 
@@ -70,19 +72,27 @@ def chat(
             if line in ("/quit", "/q"):
                 return
             command(talk, line)
-        elif line.strip():
-            typer.echo(talk.say(line.strip()).text)
+        elif line:
+            typer.echo(talk.say(line).text)
 
 
 def lines() -> Iterator[str]:
-    """What is typed, or comes through a pipe; the end of input ends it."""
+    """What is typed, in a terminal with editing and earlier lines, or comes through a pipe; the end of input ends it.
+    Bytes that are no UTF-8 come as replacement characters."""
+    reconfigure = getattr(sys.stdin, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        yield from (line.strip() for line in sys.stdin)
+        return
+    with suppress(ImportError):
+        import readline  # noqa: F401 (importing it is what changes input)
     while True:
-        if sys.stdin.isatty():
-            typer.echo("> ", nl=False)
-        line = sys.stdin.readline()
-        if not line:
+        try:
+            yield input("> ").strip()
+        except EOFError:
+            typer.echo()
             return
-        yield line.rstrip("\n")
 
 
 def command(talk: Session, line: str) -> None:
@@ -148,12 +158,14 @@ def _classified(folder: Path, label: str, device: str) -> Scope:
     from qkv.tasks.scope import Scope as Fitted
 
     found = opened(folder, choose_device(device))
-    task: Any = found.recipe.task
-    task = getattr(task, "task", task)  # what is opened with a scope is wrapped in it
-    fitted = Fitted.load(folder) if isinstance(task, Classify) else None
-    if not isinstance(task, Classify) or (not fitted and label not in found.system.tokenizers.labels[LABEL].names):
+    task = found.recipe.task
+    if not isinstance(task, Classify):
+        raise UserError(f"--scope: {folder} does not classify texts; train a run of the task classify")
+    fitted = Fitted.load(folder)
+    if not fitted and label not in found.system.tokenizers.labels[LABEL].names:
         raise UserError(
-            f"--scope: {folder} is no run of classify with a scope or a label {label!r}; name its label: --oos NAME"
+            f"--scope: {folder} has neither a scope nor the label {label!r}; fit one (qkv scope {folder}), "
+            "or name its label for what is not meant: --oos NAME"
         )
 
     def score(text: str) -> float:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+if TYPE_CHECKING:
+    from qkv.text.compare import Comparison
+
 NUMBER = 4  # digits of the numbers whose cuts are compared
+HEAD = ("tokenizer", "file", "tokens/word", "tokens/char", "bits/byte", "unknown", "typo changes", "typo lengthens")
 
 
 def compare(
@@ -15,44 +22,49 @@ def compare(
     ),
     tokenizer: list[Path] = typer.Option(..., "--tokenizer", help="A tokenizer's file; give it several times."),
     column: str = typer.Option("text", "--column", help="The column of a TSV or JSONL file."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object a tokenizer and file."),
 ) -> None:
     """Fertility, bits per byte, typos and numbers of several tokenizers on several files.
 
     Every tenth line is measured; the token frequencies behind the bits come from the others.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from qkv.data import files as reading
     from qkv.errors import UserError
     from qkv.text import Tokenizer
     from qkv.text.compare import Code, number_cuts
     from qkv.text.compare import compare as measured
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in (
-        "tokenizer",
-        "file",
-        "tokens/word",
-        "tokens/char",
-        "bits/byte",
-        "unknown",
-        "typo changes",
-        "typo lengthens",
-    ):
-        table.add_column(name)
     rows = {path: list(reading.inputs(path, column)) for path in files}
     if short := next((path for path, texts in rows.items() if len(texts) < 10), None):
         raise UserError(f"{short} has {len(rows[short])} texts; give 10 or more, of which a tenth is measured")
     loaded = {path: Tokenizer.load(path) for path in tokenizer}
-    for path, one in loaded.items():
-        for file, texts in rows.items():
-            found = measured(Code.learn(one, [t for i, t in enumerate(texts) if i % 10]), texts[::10])
-            figures = (found.fertility, found.tokens_per_character, found.bits_per_byte)
-            percent = (found.unknown, found.changed)
-            cells = [*(f"{x:.3f}" for x in figures), *(f"{x:.1%}" for x in percent), f"{found.longer:.2f}"]
-            table.add_row(str(path), str(file), *cells)
+    found = {
+        (path, file): measured(Code.learn(one, [t for i, t in enumerate(texts) if i % 10]), texts[::10])
+        for path, one in loaded.items()
+        for file, texts in rows.items()
+    }
+    numbers = {path: number_cuts(one, NUMBER) for path, one in loaded.items()}
+    if not as_json:
+        _table(found)
+        for path, (tokens, alike) in numbers.items():
+            typer.echo(f"{path}: numbers of {NUMBER} digits take {tokens:.2f} tokens, {alike:.0%} of them cut alike")
+        return
+    for (path, file), one in found.items():
+        tokens, alike = numbers[path]
+        cut = {"number_tokens": tokens, "numbers_alike": alike}
+        typer.echo(json.dumps({"tokenizer": str(path), "file": str(file), **asdict(one), **cut}, ensure_ascii=False))
+
+
+def _table(found: dict[tuple[Path, Path], Comparison]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in HEAD:
+        table.add_column(name)
+    for (path, file), one in found.items():
+        figures = (one.fertility, one.tokens_per_character, one.bits_per_byte)
+        percent = (one.unknown, one.changed)
+        cells = [*(f"{x:.3f}" for x in figures), *(f"{x:.1%}" for x in percent), f"{one.longer:.2f}"]
+        table.add_row(str(path), str(file), *cells)
     Console().print(table)
-    for path, one in loaded.items():
-        tokens, alike = number_cuts(one, NUMBER)
-        typer.echo(f"{path}: numbers of {NUMBER} digits take {tokens:.2f} tokens, {alike:.0%} of them cut alike")

@@ -24,7 +24,9 @@ def predict(
     texts: list[str] | None = typer.Argument(
         None, metavar="[TEXT|KEY=VALUE]...", help="Texts; decoding settings such as beam.width=8."
     ),
-    file: Path | None = typer.Option(None, "--file", help="Lines of .txt, or the column source of .tsv or .jsonl."),
+    file: Path | None = typer.Option(
+        None, "--file", help="Lines of .txt, or the task's column (source, text, words) of .tsv or .jsonl."
+    ),
     as_json: bool = typer.Option(False, "--json", help="One JSON object a text."),
     nbest: int = typer.Option(1, "--nbest", help="So many answers a text; what is written needs a beam as wide."),
     output: Path | None = typer.Option(None, "--output", help="Write to a file instead of standard output."),

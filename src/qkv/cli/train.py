@@ -19,7 +19,9 @@ def train(
     """Train a model. The same command resumes an interrupted run, and says so when it is finished.
 
     Your own data: [bold]data.train=FILE data.dev=FILE[/bold], TSV or JSONL with the columns [italic]source[/italic] and
-    [italic]target[/italic] (translate), or .txt, TSV or JSONL with [italic]text[/italic] (language_model).
+    [italic]target[/italic] (translate), [italic]text[/italic] and [italic]label[/italic] (classify),
+    [italic]words[/italic] and [italic]tags[/italic] (tag), or [italic]text[/italic] alone, also .txt (language_model);
+    of dialogues (dialogue_state) JSONL.
     """
     from dataclasses import replace
 

@@ -119,7 +119,9 @@ class DialogueState(Task):
 
     def ontology(self, labels: Labels) -> Ontology:
         """The values of every slot, as training saw them."""
-        return _ontology(tuple((n.removeprefix(VALUES), s.names) for n, s in labels.sets.items() if VALUES in n))
+        return _ontology(
+            tuple((n.removeprefix(VALUES), s.names) for n, s in labels.sets.items() if n.startswith(VALUES))
+        )
 
     def build(self, config: ModelConfig, tokenizers: Tokenizers) -> Reader:
         """The encoder of the config, with an output a slot and one for requests."""
@@ -241,8 +243,8 @@ class DialogueState(Task):
     def predict(
         self, system: System, texts: Sequence[str], chooser: Chooser, max_new: int | None = None, first: int = 0
     ) -> list[Prediction]:
-        """The state at the end of each dialogue; tabs separate what is said, the user first, then the system."""
-        rows = [Dialogue(_spoken(text)) for text in texts]
+        """The state at the end of each dialogue (see `spoken`)."""
+        rows = [Dialogue(spoken(text)) for text in texts]
         found = iter(self.states(system, rows))
         answers = []
         for text, row in zip(texts, rows, strict=True):
@@ -295,6 +297,7 @@ def _chosen(slot: str, decision: Decision, labels: LabelSet, values: dict[str, s
     return NONE, 0.0
 
 
-def _spoken(text: str) -> tuple[Turn, ...]:
+def spoken(text: str) -> tuple[Turn, ...]:
+    """The turns of a text: tabs separate what is said, the user first, then the system."""
     said = text.split("\t")
     return tuple(Turn(said[i], said[i - 1] if i else "") for i in range(0, len(said), 2))

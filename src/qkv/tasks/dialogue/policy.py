@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from .domain import Domain, Topic, listed, short
-from .state import State, Tracked
+from .state import State, Tracked, topic_of
 
 Kind = Literal["ask", "answer", "inform", "out_of_scope", "wait"]
 
@@ -33,7 +33,7 @@ class Policy:
         to the one that it interrupted; ask for the first slot that is missing."""
         if heard is None:
             state, following = self._next(state, domain)
-            about = ", ".join(t.name or "this" for t in domain.topics)
+            about = ", ".join(name for t in domain.topics for name in ([t.name] if t.name else map(short, t.slots)))
             return state, replace(
                 following, kind="out_of_scope", text=f"I can help with {about} only. {following.text}"
             )
@@ -64,14 +64,17 @@ class Policy:
         return state, Reply("ask", topic.question(missing), ((missing, ""),))
 
     def _told(self, state: State, domain: Domain, name: str) -> str:
-        """What is known of a thing that the user asks for: a value of the state, or of what was found."""
-        values = state.values
-        known = {short(slot): value for slot, value in values.items()}
-        for frame in state.frames:
-            found = domain[frame.topic].matches(frame.values)
-            known |= {short(key): value for key, value in (found[0] if found else {}).items()}
+        """What is known of a thing that the user asks for: a value of the state, or of what was found, of the topic in
+        its name, or else of the one that was talked of last. What several rows could answer is not guessed."""
         key = short(name)
-        return f"The {key} is {known[key]}." if key in known else f"I do not know the {key}."
+        for frame in (frame for frame in state.frames if topic_of(name) in ("", frame.topic)):
+            topic, values = domain[frame.topic], frame.values
+            found = topic.matches(values)
+            sole = found[:1] if len(found) == 1 or _complete(topic, values) else []
+            known = {short(slot): value for row in (values, *sole) for slot, value in row.items()}
+            if key in known:
+                return f"The {key} is {known[key]}."
+        return f"I do not know the {key}."
 
     def _unsure(self, state: State, heard: Tracked) -> list[str]:
         doubtful = {s: v for s, (v, p) in heard.updates.items() if p < self.sure and state.values.get(s) == v}

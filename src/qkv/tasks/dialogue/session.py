@@ -17,7 +17,6 @@ from .store import Record, Store
 Scope = Callable[[str], float]
 """How far out of scope a text is; above a session's threshold it changes nothing."""
 
-
 GREETING = Reply("wait", "What can I do for you?")
 
 
@@ -63,24 +62,27 @@ class Session:
 
     @property
     def turns(self) -> list[Turn]:
-        """What a tracker is told of the conversation: since the last reset, without edits."""
-        system, found = "", list[Turn]()
-        acts: tuple[tuple[str, str], ...] = ()
+        """What a tracker was told of the conversation: since the last reset, without edits."""
+        return self._and("")[:-1]
+
+    def _and(self, text: str) -> list[Turn]:
+        """`turns` and what is said now. The first one has no system before it, whatever greeting was shown."""
+        found, before = list[Turn](), Reply("wait", "")
         for record in self.records:
             if record.kind == "reset":
-                found = []
-            elif record.kind != "edit":
-                found.append(Turn(record.user, system, acts))
-            system, acts = record.reply, record.acts
-        return found
+                found, before = [], Reply("wait", "")
+                continue
+            if record.kind != "edit":
+                found.append(Turn(record.user, before.text, before.acts))
+            before = Reply("wait", record.reply if found else "", record.acts)
+        return [*found, Turn(text, before.text, before.acts)]
 
     def say(self, text: str) -> Reply:
         """The reply to what the user says; it is on the disk when this returns."""
-        opening = self.opening
         state = replace(self.state, turn=self.state.turn + 1)
         heard: Tracked | None = None
         if self.scope is None or self.scope(text) <= self.threshold:
-            heard = self.tracker([*self.turns, Turn(text, opening.text if self.turns else "", opening.acts)])
+            heard = self.tracker(self._and(text))
             state = self._updated(state, heard)
         state, reply = self.policy(state, self.domain, heard)
         self._keep(reply.kind, text, reply, state)

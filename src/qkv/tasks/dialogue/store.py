@@ -132,7 +132,7 @@ class Store:
             raise UserError(
                 f"{self.path}: {error}; name a writable file that qkv chat made, or another one: --store FILE"
             ) from error
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self.path} is damaged ({error!r}); take another --session or --store") from error
 
 
