@@ -3,68 +3,84 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from bench.understanding.records import Cell, Results, spread, table, trained
-from qkv.data.labelled import Tagged
-from qkv.data.tagged_corpora import Atis, ResumeNer, Snips, WeiboNer
-from qkv.tasks.schemes import scheme_of
-from qkv.tasks.tag_metrics import entity_scores, joint_scores
+import torch
 
-REQUESTS = {"atis": Atis(), "snips": Snips()}
-NAMES = {"resume-ner": ResumeNer(), "weibo-ner": WeiboNer()}
-TASK = "task.intent_slots"
-ARMS: dict[str, tuple[str, ...]] = {
-    "": (),
+from bench.understanding.records import Cell, Results, spread, table
+from qkv.data.labelled import Tagged
+from qkv.decoding import Greedy
+from qkv.models import Reader
+from qkv.models.crf import Chain, legal
+from qkv.models.tagging import TaggingOutput
+from qkv.tasks import recipe as recipes
+from qkv.tasks.folder import open_run
+from qkv.tasks.schemes import scheme_of
+from qkv.tasks.tag_metrics import broken, entity_scores, joint_scores
+from qkv.tasks.train import train
+
+REQUESTS, NAMES = ("atis", "snips"), ("resume-ner", "weibo-ner")
+Arms = Mapping[str, Sequence[str]]
+TASK, STACK = "task.intent_slots", "model.encoder_only.stack"
+SMALL = (f"{STACK}.d_model=64", f"{STACK}.block.feedforward.feed_forward.d_ff=128", f"{TASK}.batch.tokens=512")
+SMALL += ("training.max_steps=600", "training.eval_every=600")
+ARMS: Arms = {
+    "nothing": (),
     "intent alone": (f"{TASK}.only=intent", "training.metric=intent_accuracy"),
     "slots alone": (f"{TASK}.only=slots", "training.metric=slot_f1"),
     "learned weights": (f"{TASK}.weights=learned",),
     "gradient surgery": (f"{TASK}.surgery=true",),
     "slots told the intent": (f"{TASK}.conditioned=true",),
-    "no CRF": (f"{TASK}.slots.crf=false",),
-    "no CRF, not constrained": (f"{TASK}.slots.crf=false", f"{TASK}.slots.constrained=false"),
+    "softmax for the CRF": (f"{TASK}.slots.crf=false",),
+    "BIOES": (f"{TASK}.scheme=bioes",),
+    "no exchange": (f"{TASK}.exchanged=0",),
     "no spelling": (f"{TASK}.words.spelling=null",),
-    "no stem": (f"{TASK}.words.stem=null",),
 }
-"""What is changed in recipes/atis.yaml; the first is the recipe."""
-NER_ARMS: dict[str, tuple[str, ...]] = {
-    "": (),
-    "no CRF": ("task.tag.output.crf=false",),
-    "no CRF, not constrained": ("task.tag.output.crf=false", "task.tag.output.constrained=false"),
+"""What is changed in recipes/atis.yaml, made small."""
+NAME_ARMS: Mapping[str, Arms] = {
+    "resume-ner": {"": (), "BIO": ("task.tag.scheme=bio",), "softmax": ("task.tag.output.crf=false",)},
+    "weibo-ner": {"": (), "BIO": ("task.tag.scheme=bio",), "softmax": ("task.tag.output.crf=false",)},
 }
-
 
 INTENTS = """### Intents and slots
 
-Mean (least … most) of three seeds, per cent, no pretrained weights. ATIS: the published test file; what training never
-saw is wrong. SNIPS: the published dev file, tuned on 700 rows cut from training. F1 of entities, strict, by seqeval.
-Baselines: the most frequent tag of a word and the most frequent intent; a softmax over a window of five words with
-affixes, and TF-IDF with logistic regression for the intent (scikit-learn).
+Mean (least … most) of three seeds, per cent, no pretrained weights. F1 of entities: strict, by seqeval. What training
+never saw is wrong, and a question with two intents is right only if both are given: `flight#airfare` is a label of its
+own, neither half of which counts. ATIS: tested on the published test file; trained on the published training and dev
+files together but for a twentieth by hash, by which weights are chosen; settings were chosen on rows of these two files
+that were held out by pattern, never on the test. SNIPS: reported on the published dev file, tuned on 700 rows cut from
+training. Baselines on the same rows: the most frequent tag of a word and the most frequent intent; a softmax over a
+window of five words with affixes, its best legal sequence found by Viterbi, and TF-IDF with logistic regression for the
+intent (scikit-learn), C chosen on dev.
+
+"""
+PARTS = """### What each part is worth
+
+ATIS with a smaller encoder and fewer updates (`{small}`), so that thirty trainings fit in minutes: differences within a
+column mean something, the level does not. The last two columns are the same weights decoded without constraint.
 
 """
 CHINESE = """### Names in Chinese
 
 A tag a character. Resume: the published test file; Weibo: the published dev file, tuned on a tenth of the training
-file. Strict F1; lenient reads a broken sequence as conlleval does.
+file. Strict F1; lenient reads a broken sequence as conlleval does. The last two columns: the same weights (or the same
+scores of the linear model) decoded without constraint.
 
 """
 
 
 def main(results: Results) -> str:
     """All cells of the part, and their tables."""
-    return "\n\n".join([_intents(results), _arms(results), _names(results), results.machine()])
+    return "\n\n".join([_intents(results), _names(results), _arms(results), results.machine()])
 
 
 def _intents(results: Results) -> str:
     """Recipes and baselines on requests."""
     rows = []
-    for name, data in REQUESTS.items():
-        cells = {
-            "most frequent": [results.cell(f"{name}: most frequent", lambda data=data: _frequent(data))],
-            "linear": [results.cell(f"{name}: linear", lambda data=data: _linear(data))],
-            f"`qkv train {name}`": results.seeds(name, lambda seed, name=name: _run(results, name, "", (), seed)),
-        }
+    for name in REQUESTS:
+        cells = {**_baselines(results, name), f"`qkv train {name}`": _seeds(results, name, "", ())}
         for label, found in cells.items():
             figures = (
                 spread(found, figure, digits=2) for figure in ("intent_accuracy", "slot_f1", "sentence_accuracy")
@@ -78,41 +94,61 @@ def _arms(results: Results) -> str:
     """What each part of the ATIS recipe is worth."""
     rows = []
     for label, overrides in ARMS.items():
-        key = f"atis {label}".strip()
-        found = results.seeds(key, lambda seed, label=label, o=overrides: _run(results, "atis", label, o, seed))
-        figures = (
-            spread(found, f, digits=2) for f in ("intent_accuracy", "slot_f1", "sentence_accuracy", "broken_rows")
-        )
-        rows.append((label or "the recipe", *figures, spread(found, "seconds", 1, 0)))
-    head = ("ATIS, the recipe but for", "intent accuracy", "slot F1", "sentence accuracy", "illegal rows", "seconds")
-    return "### What each part is worth\n\n" + table(head, rows)
+        found = _seeds(results, "atis", f"small, {label}", (*SMALL, *overrides))
+        names = ("intent_accuracy", "slot_f1", "sentence_accuracy", "free_f1", "free_broken")
+        figures = (spread(found, f, digits=2) for f in names)
+        rows.append((label, *figures, spread(found, "seconds", 1, 0)))
+    free = ("F1, free", "illegal rows, free")
+    head = ("ATIS, changed", "intent accuracy", "slot F1", "sentence accuracy", *free, "seconds")
+    return PARTS.format(small=" ".join(SMALL)) + table(head, rows)
 
 
 def _names(results: Results) -> str:
     """Recipes and baselines on names in Chinese."""
     rows = []
-    for name, data in NAMES.items():
-        cells = {
-            "most frequent": [results.cell(f"{name}: most frequent", lambda data=data: _frequent(data))],
-            "linear": [results.cell(f"{name}: linear", lambda data=data: _linear(data))],
-        }
-        for label, overrides in NER_ARMS.items():
-            key = f"{name} {label}".strip()
-            cells[f"`qkv train {name}`{', ' if label else ''}{label}"] = results.seeds(
-                key, lambda seed, name=name, label=label, o=overrides: _run(results, name, label, o, seed)
-            )
+    for name in NAMES:
+        cells = _baselines(results, name)
+        for label, overrides in NAME_ARMS[name].items():
+            shown = f"`qkv train {name}`{', ' if label else ''}{label}"
+            cells[shown] = _seeds(results, name, label, overrides)
         for label, found in cells.items():
-            figures = (spread(found, f, digits=2) for f in ("precision", "recall", "f1", "lenient_f1", "broken_rows"))
-            rows.append((name, label, *figures, spread(found, "seconds", 1, 0)))
-    head = ("data", "model", "precision", "recall", "F1", "F1, lenient", "illegal rows", "seconds")
+            names = ("precision", "recall", "f1", "lenient_f1", "free_f1", "free_broken")
+            rows.append((name, label, *(spread(found, f, digits=2) for f in names), spread(found, "seconds", 1, 0)))
+    free = ("F1, free", "illegal rows, free")
+    head = ("data", "model", "precision", "recall", "F1", "F1, lenient", *free, "seconds")
     return CHINESE + table(head, rows)
 
 
-def _run(results: Results, recipe: str, label: str, overrides: Sequence[str], seed: int) -> Cell:
-    folder = results.runs / f"{recipe}-{label.replace(',', '').replace(' ', '-') or 'recipe'}-{seed}"
-    found = trained(recipe, [*overrides, f"training.seed={seed}"], folder)
+def _seeds(results: Results, recipe: str, label: str, overrides: Sequence[str]) -> list[Cell]:
+    """A recipe with overrides, trained and tested on three seeds."""
+    key = f"{recipe} {label}".strip()
+    folder = key.replace(",", "").replace(" ", "-")
+    return results.seeds(key, lambda seed: _trained(recipe, overrides, seed, results.runs / f"{folder}-{seed}"))
+
+
+def _trained(recipe: str, overrides: Sequence[str], seed: int, folder: Path) -> Cell:
+    """Train (or go on with) a run and measure it on test: by its own decoding, and once more without constraint."""
+    result = train(recipes.load(recipe, [*overrides, f"training.seed={seed}"]), folder)
+    run = open_run(folder)
+    task, model = run.recipe.task, run.system.model
+    test = task.load(run.recipe.data, "test")
+    found: Cell = {"seconds": result.elapsed, "steps": result.step, **task.evaluate(run.system, test, Greedy())}
+    assert isinstance(model, Reader)
+    for output in model.outputs.values():
+        if isinstance(output, TaggingOutput):
+            output.legal = None
+            free = task.evaluate(run.system, test, Greedy())
+            found |= {"free_f1": free.get("slot_f1", free.get("f1")), "free_broken": free["broken_rows"]}
     found.pop("types", None)
     return found
+
+
+def _baselines(results: Results, name: str) -> dict[str, list[Cell]]:
+    """What stands beside a recipe, learned from the same rows."""
+    return {
+        "most frequent": [results.cell(f"{name}: most frequent", lambda: _frequent(recipes.load(name).data))],
+        "linear": [results.cell(f"{name}: linear", lambda: _linear(recipes.load(name).data))],
+    }
 
 
 def _scored(given: list[list[str]], test: Sequence[Tagged], intents: list[str] | None) -> dict[str, Any]:
@@ -123,50 +159,64 @@ def _scored(given: list[list[str]], test: Sequence[Tagged], intents: list[str] |
     else:
         found = joint_scores(given, right, intents, [str(row.intent) for row in test], scheme)
     found.pop("types")
-    return found
+    return {**found, "broken_rows": broken(given, scheme)}
 
 
 def _frequent(data: Any) -> dict[str, Any]:
     """The tag that each word has most often, and the intent that is most frequent."""
-    train, test = data.load("train"), data.load("test")
+    train_rows, test = data.load("train"), data.load("test")
     seen: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in train:
+    for row in train_rows:
         for word, tag in zip(row.words, row.tags, strict=True):
             seen[word][tag] += 1
     given = [[seen[w].most_common(1)[0][0] if w in seen else "O" for w in row.words] for row in test]
-    if train[0].intent is None:
+    if train_rows[0].intent is None:
         return _scored(given, test, None)
-    most = Counter(str(row.intent) for row in train).most_common(1)[0][0]
+    most = Counter(str(row.intent) for row in train_rows).most_common(1)[0][0]
     return _scored(given, test, [most] * len(test))
 
 
 def _linear(data: Any) -> dict[str, Any]:
-    """A softmax of each word by its window, and TF-IDF with logistic regression for the intent; C chosen on dev."""
+    """A softmax of each word by its window, its best legal sequence, and TF-IDF with logistic regression for the
+    intent; C chosen on dev."""
     from sklearn.feature_extraction import DictVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    train, dev, test = (data.load(split) for split in ("train", "dev", "test"))
+    rows, dev, test = (data.load(split) for split in ("train", "dev", "test"))
     vectors = DictVectorizer()
-    x = vectors.fit_transform(f for row in train for f in _window(row.words))
-    y = [tag for row in train for tag in row.tags]
+    x = vectors.fit_transform(f for row in rows for f in _window(row.words))
+    y = [tag for row in rows for tag in row.tags]
+    scheme = scheme_of(y)
 
-    def tagged(model: Any, rows: Sequence[Tagged]) -> list[list[str]]:
-        said = iter(model.predict(vectors.transform(f for row in rows for f in _window(row.words))).tolist())
-        return [[next(said) for _ in row.words] for row in rows]
+    def tagged(model: Any, rows: Sequence[Tagged], constrained: bool = True) -> list[list[str]]:
+        names = model.classes_.tolist()
+        logs = torch.from_numpy(model.predict_log_proba(vectors.transform(f for r in rows for f in _window(r.words))))
+        none = torch.zeros(len(names), dtype=logs.dtype)
+        chain = Chain(none, none.expand(len(names), -1), none)
+        chain = legal(names).forbid(chain) if constrained else chain
+        given = []
+        for one in logs.split([len(row.words) for row in rows]):
+            path = chain.best(one.unsqueeze(0), torch.ones(1, len(one), dtype=torch.bool))[0]
+            given.append([names[i] for i in path[0].tolist()])
+        return given
 
     models = [LogisticRegression(C=c, max_iter=60).fit(x, y) for c in (1.0, 10.0)]
-    scheme = scheme_of(y)
     best = max(models, key=lambda m: entity_scores(tagged(m, dev), [row.tags for row in dev], scheme)["f1"])
-    intents = _linear_intents(train, dev, test) if train[0].intent is not None else None
-    return _scored(tagged(best, test), test, intents)
+    intents = _linear_intents(rows, dev, test) if rows[0].intent is not None else None
+    loose = tagged(best, test, constrained=False)
+    free = {
+        "free_f1": entity_scores(loose, [row.tags for row in test], scheme)["f1"],
+        "free_broken": broken(loose, scheme),
+    }
+    return {**_scored(tagged(best, test), test, intents), **free}
 
 
-def _linear_intents(train: Sequence[Tagged], dev: Sequence[Tagged], test: Sequence[Tagged]) -> list[str]:
+def _linear_intents(train_rows: Sequence[Tagged], dev: Sequence[Tagged], test: Sequence[Tagged]) -> list[str]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    texts, intents = zip(*((" ".join(row.words), str(row.intent)) for row in train), strict=True)
+    texts, intents = zip(*((" ".join(row.words), str(row.intent)) for row in train_rows), strict=True)
     models = [
         make_pipeline(TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\S+"), LogisticRegression(C=c, max_iter=300))
         for c in (1.0, 10.0, 100.0)
