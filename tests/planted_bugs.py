@@ -1,16 +1,18 @@
-"""Proves the tests of `nn` and `models`: plants one bug at a time and names the test that catches it.
+"""Proves the tests: plants one bug at a time and names the test that catches it.
 
     python -m tests.planted_bugs                  # all bugs, a line each
     python -m tests.planted_bugs mask rotary      # those whose name contains a word
     python -m tests.planted_bugs --write FILE     # also write the table as Markdown
 
-Each bug is a textual change to a copy of `src`, so the working tree is never touched. A change whose old text is not
-found exactly once is reported as stale. Exits 1 if a bug survives or is stale.
+The bugs are in the tables tests/planted_bugs_*.py. Each is a textual change to a copy of `src`, so the working tree is
+never touched. A change whose old text is not found exactly once is stale (tests/architecture watches that). Exits 1 if
+a bug survives or is stale.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import shutil
 import sys
@@ -18,9 +20,16 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.planted_bugs_table import BUGS, Bug
+from tests.planted_bugs_table import Bug
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def every_bug() -> list[Bug]:
+    """The bugs of all tables."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("planted_bugs_*.py"))
+    tables = [importlib.import_module(f"tests.{name}") for name in names]
+    return [bug for table in tables for value in vars(table).values() if isinstance(value, list) for bug in value]
 
 
 class FirstFailure:
@@ -108,7 +117,7 @@ def main() -> int:
     parser.add_argument("words", nargs="*", help="only bugs whose name contains one of these")
     parser.add_argument("--write", type=Path, help="write the table to this file, after its heading")
     options = parser.parse_args()
-    chosen = [b for b in BUGS if not options.words or any(word in b.name for word in options.words)]
+    chosen = [b for b in every_bug() if not options.words or any(word in b.name for word in options.words)]
     results = hunt(chosen)
     if options.write:
         head = options.write.read_text().split("| bug |")[0] if options.write.exists() else ""

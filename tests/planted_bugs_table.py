@@ -18,11 +18,13 @@ class Bug(NamedTuple):
 TOKENS, MASKS, KERNELS = ("nn/test_tokens.py",), ("nn/test_masks.py",), ("nn/test_kernels.py",)
 MEMORY, POSITIONS, PARTS = ("nn/test_chunked_memory.py",), ("nn/test_positions.py",), ("nn/test_parts.py",)
 RANDOM, CACHE, ATTENTION = ("nn/test_random.py",), ("nn/test_cache.py",), ("nn/test_attention.py",)
+LINEAR, TREES = ("nn/test_linear.py",), ("nn/test_trees.py",)
 MODELS, CACHED = ("models/test_invariants.py",), ("models/test_invariants_cache.py",)
 SHARING = ("models/test_invariants_sharing.py",)
 
 _T, _M, _V, _K = "nn/tokens.py", "nn/masks.py", "nn/view.py", "nn/kernels.py"
 _P, _A, _C, _B = "nn/positions.py", "nn/attention.py", "nn/cache.py", "nn/block.py"
+_L, _R = "nn/linear.py", "nn/trees.py"
 _D, _I, _N, _S, _G = "nn/dropout.py", "nn/init.py", "nn/norms.py", "models/stack.py", "models/config.py"
 
 # fmt: off
@@ -31,8 +33,8 @@ BUGS = [
     Bug("tokens: left padding shifts positions", _T, "column - (width - sizes)", "column - (width - sizes) + 1",
         TOKENS),
     Bug("tokens: repeated positions count as ordered", _T, "(after > before)", "(after >= before)", TOKENS),
-    Bug("tokens: slices inherit 'padded'", _T, '.get("padded") is False else part', '.get("padded") else part',
-        TOKENS),
+    Bug("tokens: slices inherit 'padded'", _T, 'if known.get(name) is fact}', 'if name in known}', TOKENS),
+    Bug("tokens: columns of the first row", _T, "t.gather(1, columns)", "t[:, columns[0]]", TOKENS),
     Bug("tokens: select forgets the fields", _T, "return self._map(lambda t: t.index_select(0, rows))",
         "return Tokens(self.pos.index_select(0, rows))", TOKENS),
     Bug("mask: causal off by one", _M, "return key <= query", "return key < query", MASKS),
@@ -137,10 +139,27 @@ BUGS = [
         PARTS),
     Bug("norm: RMS subtracts the mean", _N, "F.rms_norm(x,", "F.rms_norm(x - x.mean(-1, keepdim=True),", PARTS),
     Bug("norm: batch statistics count padding", _N, "if tokens is None or not tokens.padded:", "if True:", PARTS),
-    Bug("init: fan-out of the fused product", _I, "self._fill(weight, len(weight))",
-        "self._fill(weight, 3 * len(weight))", RANDOM),
-    Bug("init: depth counted once a layer", _I, "math.sqrt(len(outs))", "math.sqrt(len(outs) / 2)", RANDOM),
+    Bug("init: fan-out of the fused product", _I, "weight.data.split(sizes)",
+        "weight.data.split(len(weight))", RANDOM),
+    Bug("init: depth counted once a layer", _I, "len(outs) * repeats", "len(outs) * repeats / 2", RANDOM),
+    Bug("init: shared layers add up once", _I, "len(outs) * repeats", "len(outs)", (*RANDOM, *SHARING)),
     Bug("init: queries shrunk, too", _I, ".weight.data[-part.n_groups * part.d_head :]", ".weight.data", RANDOM),
+    Bug("kernel: a scale of zero is no number", _K, "if scale == 0.0:", "if False:", KERNELS),
+    Bug("linear: a token does not see itself", _L, ".tril() @ v", ".tril(-1) @ v", LINEAR),
+    Bug("linear: blocks do not hand on their state", _L, "state = state + k.transpose(2, 3) @ v",
+        "state = k.transpose(2, 3) @ v", LINEAR),
+    Bug("linear: padding is counted", _L, "if view.k.padded:", "if False:", LINEAR),
+    Bug("linear: no scale", _L, "query, key = features(scale * q)", "query, key = features(q)", LINEAR),
+    Bug("linear: key heads tiled, not repeated", _L, "k, v = k.repeat_interleave(share, dim=1),",
+        "k, v = k.repeat(1, share, 1, 1),", LINEAR),
+    Bug("linear: the recurrence forgets its normaliser", _L, "total + state[1]", "total", LINEAR),
+    Bug("linear: any order is served", _L, " and _in_order(view.q)", "", LINEAR),
+    Bug("linear: a bias is ignored", _L, "if view.bias is not None:", "if False:", LINEAR),
+    Bug("tree: children are not seen", _R, " | (query == above_key)", "", TREES),
+    Bug("cache: all rows keep the columns of the first", _C, "part[row, group, columns.unsqueeze(1)]",
+        "part[row, group, columns[:1].unsqueeze(1)]", CACHE),
+    Bug("cache: keys are dropped and their tokens stay", _C, "self.tokens = self.tokens.gather(columns)",
+        "self.tokens = self.tokens[:, : columns.shape[1]]", CACHE),
     Bug("model: tied weights broken", _S, "self.weight = table if tied",
         "self.weight = nn.Parameter(table.data) if tied", SHARING),
     Bug("model: source and target tables apart", "models/transformer.py", "if config.shared_embedding:", "if False:",

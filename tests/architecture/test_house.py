@@ -13,6 +13,7 @@ import pytest
 
 from tests.architecture import rules
 from tests.architecture.rules import Source
+from tests.planted_bugs import every_bug
 
 ROOT = Path(__file__).parents[2]
 CODE = ("src/qkv", "tests", "bench")
@@ -68,6 +69,14 @@ def test_the_prose_runs(page: str, tmp_path: Path) -> None:
         [sys.executable, program.name], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_no_planted_bug_is_stale() -> None:
+    """Each finds the text that it changes exactly once, and the tests that it runs."""
+    bugs = every_bug()
+    stale = [b.name for b in bugs if (ROOT / "src" / "qkv" / b.file).read_text(encoding="utf-8").count(b.old) != 1]
+    assert bugs and stale == []
+    assert all((ROOT / "tests" / name.split("::")[0]).is_file() for bug in bugs for name in bug.tests)
 
 
 def test_importing_the_package_is_light() -> None:

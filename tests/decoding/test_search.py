@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from qkv.decoding import Beam, Forbidden, Forced, Greedy, generate, prepare
 from qkv.models import build, t5
-from qkv.nn import Tokens
+from qkv.nn import Causal, SameDocument, Tokens
 
 from .helpers import EOS, begin, every_output, log_probability, sources, translator, writer
 
@@ -106,6 +108,19 @@ def test_a_prompt_may_be_padded_on_either_side(side: str, chooser) -> None:
         alone = generate(model, torch.tensor([prompt]), Tokens.arange(1, len(prompt)), chooser=chooser, max_new=9)
         assert together[row][0].ids == alone[0][0].ids
     assert len({w for row in together for w in row[0].ids}) > 2
+
+
+@pytest.mark.parametrize("chooser", [Greedy(), Beam(3)])
+def test_new_tokens_belong_to_the_document_of_their_prompt(chooser) -> None:
+    model, ids, tokens = writer(), torch.randint(4, 11, (3, 5)), Tokens.arange(3, 5)
+    stack = replace(model.config.stack, mask=Causal() & SameDocument())
+    apart = build(replace(model.config, stack=stack)).eval()
+    apart.load_state_dict(model.state_dict())
+    marked = tokens.with_fields(doc=torch.tensor([[3], [5], [7]]).expand(3, 5))
+    settings = {"chooser": chooser, "max_new": torch.tensor([2, 9, 9]), "min_new": 9}  # the first row leaves early
+    expected = generate(model, ids, tokens, **settings)
+    found = generate(apart, ids, marked, **settings)
+    assert [row[0].ids for row in found] == [row[0].ids for row in expected]
 
 
 def test_forbidden_and_forced_tokens_and_the_shortest_output() -> None:

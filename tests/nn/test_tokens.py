@@ -77,6 +77,15 @@ def test_slices_rows_and_fields_go_together():
     assert picked.fields["doc"].tolist() == [[8, 9, 0], [8, 9, 0], [5, 6, 7]]
 
 
+def test_columns_are_gathered_row_by_row():
+    tokens = Tokens.from_lengths([3, 2]).with_fields(doc=torch.tensor([[5, 6, 7], [8, 9, 0]]))
+    kept = tokens.gather(torch.tensor([[2, 0], [1, 0]]))
+    assert kept.pos.tolist() == [[2, 0], [1, 0]] and kept.fields["doc"].tolist() == [[7, 5], [9, 8]]
+    assert tokens.padded and not kept.padded and not kept.ordered
+    whole = Tokens.arange(1, 3).gather(torch.tensor([[2, 1]]))
+    assert facts(whole) == {"padded": False} and not whole.ordered, "the order may be another"
+
+
 def test_a_slice_of_padded_tokens_looks_again():
     tokens = Tokens.from_lengths([3, 2])
     assert tokens.padded and not tokens[:, :2].padded and tokens[:, 2:].padded

@@ -1,0 +1,110 @@
+"""The bugs that `tests.planted_bugs` plants in the two loops and what they are made of: decoding and training."""
+
+from __future__ import annotations
+
+from tests.planted_bugs_table import Bug
+
+SEARCH, SAMPLING, LARGEST = ("decoding/test_search.py",), ("decoding/test_sampling.py",), ("decoding/test_largest.py",)
+FIT, RANKS, OPTIM = ("training/test_fit.py",), ("training/test_distributed.py",), ("training/test_optim.py",)
+FUSED, RESUME, COMPANIONS = ("training/test_fused.py",), ("training/test_resume.py",), ("training/test_companions.py",)
+FILES, RATES = ("training/test_checkpoint.py",), ("training/test_schedules.py",)
+
+_C, _G, _S = "decoding/choosers.py", "decoding/generate.py", "decoding/session.py"
+_L, _P, _X = "decoding/largest.py", "decoding/layout.py", "decoding/constraints.py"
+_F, _E, _D, _O = "training/fit.py", "training/session.py", "training/distributed.py", "training/muon.py"
+_A, _U, _M, _K = "training/averaging.py", "training/fused.py", "training/companions.py", "training/checkpoint.py"
+
+# fmt: off
+LOOPS = [
+    Bug("greedy: log-probabilities are not added up", _C, "state.logp + best.squeeze(2)", "best.squeeze(2)", SEARCH),
+    Bug("sample: a draw knows its place in the batch", _C, "for row in state.rows]",
+        "for row in range(len(state.rows))]", SAMPLING),
+    Bug("sample: the same number at every step", _C, "sample, state.step)", "sample, 0)", SAMPLING),
+    Bug("sample: top-p drops the token that crosses", _C, "ordered.where(before < self.top_p",
+        "ordered.where(before + ordered < self.top_p", SAMPLING),
+    Bug("sample: top-k one too many", _C, "topk(self.top_k, dim=-1)", "topk(self.top_k + 1, dim=-1)", SAMPLING),
+    Bug("sample: min-p measures against one", _C, "self.min_p * probs.amax(-1, keepdim=True)", "self.min_p", SAMPLING),
+    Bug("beam: one candidate a hypothesis", _C, "largest(scores, 2 * self.width)", "largest(scores, 1)", SEARCH),
+    Bug("beam: what ends beyond the first W counts", _C, "ended[:, : self.width].nonzero()", "ended.nonzero()", SEARCH),
+    Bug("beam: the end token is not counted", _C, "self.rank(logp, state.step + 1)", "self.rank(logp, state.step or 1)",
+        SEARCH),
+    Bug("beam: the pool keeps the worst", _C, "sort(key=lambda h: -h.score)", "sort(key=lambda h: h.score)", SEARCH),
+    Bug("beam: stops before W have ended", _C, "if len(pool) < self.width:", "if not pool:", SEARCH),
+    Bug("beam: penalty multiplied", _C, "return logp / length**self.length_penalty",
+        "return logp * length**self.length_penalty", SEARCH),
+    Bug("generate: one token more than allowed", _G, "state.step >= state.limit", "state.step > state.limit", SEARCH),
+    Bug("generate: answers of the wrong rows", _G, "places = [places[i] for i in keep.tolist()]",
+        "places = places[: len(keep)]", SEARCH),
+    Bug("generate: parents of the wrong rows", _G, "parents is None else parents[keep]",
+        "parents is None else parents[: len(keep)]", SEARCH),
+    Bug("generate: the shortest output is not asked for", _G, "if min_new else tuple", "if False else tuple", SEARCH),
+    Bug("constraint: an end one token early", _X, "state.step < self.length", "state.step + 1 < self.length", SEARCH),
+    Bug("constraint: forced from the second token on", _X, "self.ids[state.step]", "self.ids[state.step - 1]", SEARCH),
+    Bug("session: beams keep their own past", _S,
+        "self.ancestors = self.ancestors.gather(1, parents[:, :, None].expand_as(self.ancestors))", "pass", SEARCH),
+    Bug("session: every hypothesis sees the others", _S, "mask = Explicit(self.ancestors.unsqueeze(1))", "mask = None",
+        SEARCH),
+    Bug("session: positions stand still", _S, "self.next = self.next + 1", "self.next = self.next + 0", SEARCH),
+    Bug("session: positions from shapes", _S, "tokens.pos.amax(1, keepdim=True) + 1",
+        "torch.full_like(tokens.pos[:, :1], tokens.shape[1])", SEARCH),
+    Bug("session: the last column is the last token", _S, "tokens.pos.argmax(1, keepdim=True)",
+        "torch.full_like(tokens.pos[:, :1], tokens.shape[1] - 1)", SEARCH),
+    Bug("session: new tokens belong to no document", _S, "{} if self.doc is None else", "{} if True else", SEARCH),
+    Bug("session: the document of another row", _S, "self.doc is None else self.doc[rows]",
+        "self.doc is None else self.doc[: len(rows)]", SEARCH),
+    Bug("session: living keys are dropped", _S, "descending=True, stable", "descending=False, stable", SEARCH),
+    Bug("session: dead keys are never dropped", _S, "if self.ancestors.shape[2] >= self.review:", "if False:", SEARCH),
+    Bug("largest: the rest of less than a block", _L, "torch.cat((blocks, rest), dim=-1)", "blocks", LARGEST),
+    Bug("largest: places off by one", _L, "torch.arange(BLOCK, device", "torch.arange(1, BLOCK + 1, device", LARGEST),
+    Bug("largest: one block too few", _L, "peaks.topk(k, dim=-1)", "peaks.topk(max(1, k - 1), dim=-1)", LARGEST),
+    Bug("layout: a packed product without bias", _P, 'self.packed, self.bias, "none"', 'self.packed, None, "none"',
+        SEARCH),
+    Bug("layout: along the shorter side", _P, "if n >= k else", "if n < k else", SEARCH),
+    Bug("layout: gradients pass through what is packed", _P, " or torch.is_grad_enabled()", "", SEARCH),
+
+    Bug("fit: a mean of means", _F, "total / (counts[name] or 1.0)",
+        "total / (loss.counts(batch)[name] * len(batches) or 1.0)", FIT),
+    Bug("fit: weights of terms are forgotten", _F, "{name: weight * total for", "{name: total for", FIT),
+    Bug("fit: each process divides by its own count", _F, "counts = world.sum(own)", "counts = own", RANKS),
+    Bug("fit: gradients stay where they are made", _F, "world.sum_gradients(session.parameters)", "pass", RANKS),
+    Bug("fit: nothing is clipped", _F, "if config.clip_norm is not None:", "if False:", FIT),
+    Bug("fit: the rate of the step before", _F, "config.schedule(session.step, session.progress)",
+        "config.schedule(session.step - 1, session.progress)", FIT),
+    Bug("fit: what is not additive is accumulated", _F, 'not getattr(loss, "additive", True)', "False", FIT),
+    Bug("fit: batch norms are accumulated", _F, "if k > 1 and norms:", "if False:", FIT),
+    Bug("session: all processes take the same batches", _E, "taken[self.world.rank :: self.world.size]",
+        "taken[:: self.world.size]", RANKS),
+    Bug("session: one process does the work of one", _E, "max(config.processes, world.size)", "world.size", COMPANIONS),
+    Bug("session: epochs begin with their second batch", _E, "self.state.epoch + 1, 0", "self.state.epoch + 1, 1",
+        FIT),
+    Bug("session: a tie is an improvement", _E, "sign * value < sign * state.best", "sign * value <= sign * state.best",
+        FIT),
+    Bug("session: less is better, whatever it measures", _E, '1 if self.config.mode == "min" else -1', "1", FIT),
+    Bug("session: evaluation draws from training's numbers", _E, "rng.restore(states, self.device)", "pass", FIT),
+    Bug("session: a resumed run draws anew", _E, "rng.restore(mine, self.device)", "pass", RESUME),
+    Bug("session: the optimizer's state is lost", _E, 'self._load_optimizer(tensors["optimizer"])', "pass", RESUME),
+    Bug("session: the moving average starts again", _E, 'self.average.load(tensors["ema"])', "pass", RESUME),
+    Bug("average: the weights of now and then exchanged", _A, "now, 1 - decay)", "now, decay)", FIT),
+    Bug("average: the first checkpoint is left out", _A, "*(other[name].double() for other in earlier)]",
+        "*(other[name].double() for other in earlier[1:])]", FIT),
+    Bug("ranks: unused weights have no gradient to sum", _D, "p.grad = torch.zeros_like(p)", "continue", RANKS),
+    Bug("ranks: a failure of one is not told", _D, 'self.sum({"failed": 1.0})', "pass", RANKS),
+    Bug("checkpoint: a damaged file passes", _K, "if _fingerprint(folder / name) != expected:", "if False:", FILES),
+    Bug("fused loss: smoothed over the others only", _U, "uniform = smoothing / classes",
+        "uniform = smoothing / (classes - 1)", FUSED),
+    Bug("fused loss: the gradient from above is one", _U, "(grad * upstream).to(dtype)", "grad.to(dtype)", FUSED),
+    Bug("fused loss: the last rows of a chunk", _U, "min(start + chunk_rows, rows))",
+        "min(start + chunk_rows, rows - 1))", FUSED),
+    Bug("muon: a product of several turned as one", _O, "update.split(sizes), weight.split(sizes)",
+        "[update], [weight]", OPTIM),
+    Bug("muon: the past is forgotten", _O, '["momentum"].mul_(momentum)', '["momentum"].mul_(0.0)', OPTIM),
+    Bug("muon: no look ahead", _O, 'gradient.add(state["momentum"], alpha=momentum)', 'state["momentum"].clone()',
+        OPTIM),
+    Bug("muon: size by the shorter side", _O, "max(shape) ** 0.5", "min(shape) ** 0.5", OPTIM),
+    Bug("companions: the environment stays changed", _M, "os.environ.clear()", "before = dict(os.environ)", COMPANIONS),
+    Bug("companions: nobody waits for them", _M, "            _end(process)\n", "", COMPANIONS),
+    Bug("companions: a failure passes for another's", _M, "        if code:", "        if True:", COMPANIONS),
+    Bug("companions: all are rank 1", _M, '{**os.environ, "RANK": str(rank)', '{**os.environ, "RANK": "1"', COMPANIONS),
+    Bug("companions: one that hangs hangs all", _M, "            urge()", "            process.wait(20.0)", COMPANIONS),
+]
+# fmt: on
