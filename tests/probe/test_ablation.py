@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from qkv.decoding import Beam, generate
-from qkv.models import DecoderOnly, EncoderDecoder, build, gpt2, vaswani
+from qkv.models import Choice, DecoderOnly, EncoderDecoder, EncoderOnly, Reader, bert, build, gpt2, vaswani
 from qkv.nn import Chunked, Tokens
 from qkv.probe.ablation import stacks, without_head, without_layer
 
@@ -103,6 +103,19 @@ def test_other_kernels_are_cut_too() -> None:
     other.load_state_dict(model.state_dict())
     with without_head(model, "encoder", 0, 3), without_head(other, "encoder", 0, 3):
         torch.testing.assert_close(model(*PAIR), other(*PAIR))
+
+
+def test_a_reader_is_cut_as_its_encoder_is() -> None:
+    torch.manual_seed(0)
+    config = bert(9, d_model=16, n_layers=2, n_heads=2, d_ff=32, max_length=8)
+    reader = Reader(config, {"label": Choice()}, {"label": (1, 1)}).eval()
+    encoder = EncoderOnly(config).eval()
+    encoder.encoder.load_state_dict(reader.encoder.state_dict())
+    with without_layer(reader, "encoder", 1), without_head(reader, "encoder", 0, 1):
+        found = reader.encode(*PAIR[:2]).x
+    with without_layer(encoder, "encoder", 1), without_head(encoder, "encoder", 0, 1):
+        assert torch.equal(found, encoder(*PAIR[:2]))
+    assert not torch.equal(found, reader.encode(*PAIR[:2]).x)
 
 
 def test_parts_that_are_not_there_are_refused_and_errors_leave_no_hook() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from qkv.models import DecoderOnly, EncoderDecoder, EncoderOnly, Transformer
+from qkv.models import Transformer
 from qkv.models.stack import Stack
 from qkv.nn import Attention
 from qkv.probe.attention import Where
@@ -87,13 +87,9 @@ def without_layer(model: Transformer, side: Side, layer: int) -> Iterator[None]:
 
 
 def stacks(model: Transformer) -> dict[Side, Stack]:
-    """The model's stacks by side."""
-    if isinstance(model, EncoderDecoder):
-        return {"encoder": model.encoder, "decoder": model.decoder}
-    if isinstance(model, DecoderOnly):
-        return {"decoder": model.decoder}
-    assert isinstance(model, EncoderOnly)
-    return {"encoder": model.encoder}
+    """The model's stacks by side; a network that is no Transformer has none."""
+    sides: tuple[Side, ...] = ("encoder", "decoder")
+    return {side: found for side in sides if isinstance(found := getattr(model, side, None), Stack)}
 
 
 def _layer(model: Transformer, side: Side, layer: int) -> Any:
