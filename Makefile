@@ -3,6 +3,7 @@
 # make check    lint, format and types only
 # make lab      opens the lab: every question with its answer, experiments to run again, trained models to look into
 # make bench    speed beside the peers, into bench/results/
+# make results  what the recipes reach, into docs/: trains what is missing, may be stopped and given again
 #
 # PIP_ARGS is handed to pip. The CPU build of torch, where pip would choose another:
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -17,7 +18,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: help demo lab test check bench clean
+.PHONY: help demo lab test check bench results clean
 .DELETE_ON_ERROR:
 
 help:
@@ -44,6 +45,10 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench
+
+results: $(VENV)/.dev
+	$(BIN)/python -m bench.recipes
+	$(BIN)/python -m bench.understanding
 
 clean:
 	rm -rf $(VENV) build dist
