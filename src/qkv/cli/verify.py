@@ -26,12 +26,16 @@ def verify(
 
     for name in names or ():
         find_experiment(name)
-    jobs = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
+    jobs = jobs or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     chosen = lab.chosen(full, names or ())
     console = Console()
     started, failed, claims, slow = time.monotonic(), [], 0, 0
     for outcome in lab.verify(chosen, jobs, seed):
         evidence = outcome.evidence
+        if outcome.missing:
+            wanted = " and ".join(f"'qkv data get {name}'" for name in outcome.missing)
+            console.print(f"skipped {outcome.experiment}: its data is not on this machine; {wanted}", highlight=False)
+            continue
         if evidence is None:
             failed.append(outcome.experiment)
             console.print(f"[red]broken[/] {outcome.experiment}: {outcome.error}", soft_wrap=True, highlight=False)

@@ -6,6 +6,7 @@ evidence.py   what a run leaves behind
 registry.py   every experiment by name
 figures.py    drawings as data (Vega-Lite)
 small.py      the small models and generated batches that experiments share
+measures.py   what many experiments measure: a kernel by itself, operations, a power's exponent
 questions.py  the questions of both lists, and the search over them
 answers.py    the prose beside the experiments: parsed, checked, its placeholders filled
 ledger.py     the evidence of the last full run, as JSON lines

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import statistics
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 import qkv
 from qkv import runtime
+from qkv.data import sources
 from qkv.data.batch import Batch
 from qkv.training.config import TrainingConfig
 from qkv.training.fit import fit
@@ -45,13 +47,15 @@ class NoParams:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A function (lab, params) -> None, the dataclass of its params, and whether it is left to full verification."""
+    """A function (lab, params) -> None, the dataclass of its params, whether it is left to full verification, and the
+    public datasets that it reads."""
 
     name: str
     run: Callable[[Lab, Any], None]
     params: type
     long: bool
     module: str
+    data: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -61,6 +65,14 @@ class Experiment:
     def title(self, language: str) -> str:
         """What it shows: its summary, or in Chinese what titles.yaml says."""
         return self.summary if language == "en" else _titles().get(self.name, self.summary)
+
+    @property
+    def missing(self) -> list[str]:
+        """Those of its datasets that are not on this machine: without them it is skipped, and its evidence is the
+        ledger's."""
+        return [
+            name for name in self.data if any(sources.find(name, file) is None for file in sources.named(name).files)
+        ]
 
     @property
     def path(self) -> Path:
@@ -73,12 +85,13 @@ def _titles() -> dict[str, str]:
     return yaml.safe_load((Path(__file__).parent / "titles.yaml").read_text(encoding="utf-8"))
 
 
-def experiment(long: bool = False) -> Callable[[Callable[[Lab, Any], None]], Experiment]:
-    """Make an experiment of a function; it is known by the function's name. long: too slow for quick verification."""
+def experiment(long: bool = False, data: tuple[str, ...] = ()) -> Callable[[Callable[[Lab, Any], None]], Experiment]:
+    """Make an experiment of a function; it is known by the function's name. long: too slow for quick verification.
+    data: public datasets that it reads; where one is missing it is skipped."""
 
     def declare(run: Callable[[Lab, Any], None]) -> Experiment:
         hints = inspect.get_annotations(run, eval_str=True)
-        return Experiment(run.__name__, run, hints["params"], long, run.__module__)
+        return Experiment(run.__name__, run, hints["params"], long, run.__module__, data)
 
     return declare
 
@@ -115,12 +128,23 @@ class Lab:
         """Random numbers of this run alone."""
         return torch.Generator().manual_seed(self.seed * 7919 + offset)
 
+    def seeds(self, count: int = 3) -> tuple[int, ...]:
+        """The seeds that a claim of so many draws."""
+        return tuple(self.seed + i for i in range(count))
+
     def number(self, name: str, value: float | Tensor, unit: str = "") -> float:
         """Record a measurement that no claim rests on; prose may name it. Returns it."""
         self._require_new(name)
         plain = float(value.detach() if isinstance(value, Tensor) else value)
         self.numbers[name] = Number(plain, unit)
         return plain
+
+    def spread(self, name: str, values: Sequence[float], unit: str = "") -> float:
+        """Record the mean of several runs as `name`, and `name_least` and `name_most`, between which they lie. Returns
+        the mean."""
+        self.number(f"{name}_least", min(values), unit)
+        self.number(f"{name}_most", max(values), unit)
+        return self.number(name, statistics.fmean(values), unit)
 
     def figure(self, name: str, drawing: dict[str, Any]) -> None:
         """Keep a drawing of `figures`."""
@@ -155,7 +179,7 @@ class Lab:
         self._require_new(name)
         if self.only is not None and name not in self.only:
             return None
-        drawn = tuple(self.seed + i for i in range(seeds))
+        drawn = self.seeds(seeds)
         error = ""
         measured: tuple[float, ...] = ()
         against: tuple[float, ...] = ()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Iterable
 from functools import cache
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 
 import qkv
+from qkv.training.checkpoint import replace_file
 
 from .evidence import Evidence
 from .kit import Experiment
@@ -90,9 +90,7 @@ def record(new: Iterable[Evidence], path: Path = LEDGER) -> None:
     """Put evidence in the place of what the ledger holds of the same experiments, whole or not at all."""
     kept = read(path) | {evidence.experiment: evidence for evidence in new}
     lines = [json.dumps(kept[name].plain(), ensure_ascii=False, sort_keys=True) for name in sorted(kept)]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    replace_file(path, lambda temporary: temporary.write_text("\n".join(lines) + "\n", encoding="utf-8"))
 
 
 def outdated(evidence: Evidence, experiment: Experiment) -> str:

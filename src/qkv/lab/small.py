@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qkv.data.batch import IGNORE, Batch
+from qkv.data.batch import IGNORE, Batch, pad
 from qkv.models import DecoderOnly, EncoderDecoder, EncoderOnly
 from qkv.models.config import (
     DecoderOnlyConfig,
@@ -19,7 +20,7 @@ from qkv.models.config import (
     StackConfig,
 )
 from qkv.nn import AttentionConfig, BlockConfig, FeedForward, Learned, MultiHead, NoFeedForward, PositionConfig, Tokens
-from qkv.training.losses import run
+from qkv.training.losses import Term, run
 
 MAX_LENGTH = 256
 
@@ -89,10 +90,45 @@ def at_last(ids: Tensor, labels: Tensor) -> Batch:
     return labelled(ids, targets)
 
 
+def asking(ids: Tensor, token: int, labels: Tensor) -> Batch:
+    """ids [B,T] and, behind them, the token that asks for labels [B]."""
+    return at_last(torch.cat([ids, ids.new_full((len(ids), 1), token)], dim=1), labels)
+
+
+def asked_first(rows: Sequence[Sequence[int]], asks: Sequence[int], labels: Sequence[int]) -> Batch:
+    """Rows of any length and, before each, the token that asks for its label; padded on the right, [B,1+T]."""
+    ids = pad([[token, *row] for token, row in zip(asks, rows, strict=True)])
+    targets = torch.full_like(ids, IGNORE)
+    targets[:, 0] = torch.tensor(labels)
+    return Batch(ids, Tokens.from_lengths([1 + len(row) for row in rows]), targets)
+
+
 def paired(source_ids: Tensor, ids: Tensor, begin: int) -> Batch:
     """source_ids [B,S], ids [B,T] -> the batch in which a decoder that starts with `begin` writes ids."""
     inputs = torch.cat([ids.new_full((len(ids), 1), begin), ids[:, :-1]], dim=1)
     return Batch(inputs, Tokens.arange(*ids.shape), ids, source_ids, Tokens.arange(*source_ids.shape))
+
+
+class Objective:
+    """A loss that is a function of the model alone: `value(model)` is a sum over `count` units. To be trained on
+    `nothing`."""
+
+    additive = True
+
+    def __init__(self, value: Callable[[Any], Tensor], count: int = 1):
+        self.value, self.count = value, count
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Term]:
+        return {"objective": (self.value(model), self.count, 1.0)}
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        return {"objective": self.count}
+
+
+def nothing(generator: torch.Generator) -> Batch:
+    """The batch for an `Objective`, which does not look at it."""
+    ids = torch.zeros(1, 1, dtype=torch.long)
+    return labelled(ids, ids)
 
 
 @torch.no_grad()

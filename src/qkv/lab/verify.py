@@ -17,11 +17,13 @@ QUICK_SECONDS, FULL_SECONDS = 3.0, 60.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one experiment: its evidence, or why there is none."""
+    """What became of one experiment: its evidence, or why there is none. missing: datasets for want of which it was
+    skipped."""
 
     experiment: str
     evidence: Evidence | None
     error: str = ""
+    missing: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -45,10 +47,13 @@ def verify(names: Sequence[str], jobs: int = 2, seed: int = 0) -> Iterator[Outco
 
 
 def attempt(name: str, seed: int = 0, report: Callable[[float, str], None] | None = None) -> Outcome:
-    """Run one experiment by name; an exception becomes an outcome."""
+    """Run one experiment by name, or skip it for want of its data; an exception becomes an outcome."""
     from .kit import run
 
+    experiment = experiments()[name]
+    if missing := experiment.missing:
+        return Outcome(name, None, missing=tuple(missing))
     try:
-        return Outcome(name, run(experiments()[name], seed=seed, report=report))
+        return Outcome(name, run(experiment, seed=seed, report=report))
     except Exception as error:
         return Outcome(name, None, f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}")

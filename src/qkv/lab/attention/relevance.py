@@ -12,7 +12,7 @@ from qkv.lab import figures
 from qkv.lab.checks import below
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
-from qkv.nn import Einsum, Full, Tokens, View
+from qkv.lab.measures import attend
 
 from .parts import normal
 
@@ -25,11 +25,10 @@ class ScoreGradient:
     d_head: Annotated[int, within(1, 64)] = 8
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """The toolkit's attention of one head with `bias` [1,1,T,S] added to the scores; output and weights."""
-    tokens = Tokens.arange(1, q.shape[2]), Tokens.arange(1, k.shape[2])
-    seen = View(Full(), *tokens, lambda *_: bias)
-    out, weights = Einsum().build()(q, k, v, seen, scale=q.shape[-1] ** -0.5, dropout=0.0, need_weights=True)
+def biased(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Output and weights with `bias` [1,1,T,S] added to the scores."""
+    out, weights = attend(q, k, v, bias=bias, need_weights=True)
+    assert weights is not None
     return out, weights
 
 
@@ -41,7 +40,7 @@ def score_gradient(lab: Lab, params: ScoreGradient) -> None:
     k, v = (normal(generator, 1, 1, params.n_keys, params.d_head) for _ in range(2))
     g = normal(generator, 1, 1, 1, params.d_head)
     nudge = torch.zeros(1, 1, 1, params.n_keys, dtype=torch.float64, requires_grad=True)
-    out, weights = attend(q, k, v, nudge)
+    out, weights = biased(q, k, v, nudge)
     (measured,) = torch.autograd.grad((out * g).sum(), nudge)
     out, weights = out.detach(), weights.detach()
 
@@ -62,7 +61,7 @@ def score_gradient(lab: Lab, params: ScoreGradient) -> None:
     step = 0.01
 
     def loss_after(direction: float) -> float:
-        moved, _ = attend(q, k, v, -direction * step * measured)
+        moved, _ = biased(q, k, v, -direction * step * measured)
         return float(((moved - out) * g).sum())
 
     lab.claim(
@@ -118,10 +117,10 @@ def other_weights(lab: Lab, params: OtherWeights) -> None:
     def moved(n: int, keep_output: bool) -> tuple[float, float, Tensor, Tensor]:
         """(change of the output, total variation of the weights, old weights, new ones)."""
         q, k, v = drawn(n)
-        out, weights = attend(q, k, v, torch.zeros(1, 1, 1, n, dtype=torch.float64))
+        out, weights = biased(q, k, v, torch.zeros(1, 1, 1, n, dtype=torch.float64))
         other = elsewhere(weights.flatten(), v[0, 0], keep_output, lab.generator(9))
         logits = (other.clamp_min(1e-300).log() - weights.flatten().log()).view(1, 1, 1, n)
-        new, told = attend(q, k, v, logits)
+        new, told = biased(q, k, v, logits)
         return (
             float((new - out).abs().max()),
             float((told - weights).abs().sum() / 2),

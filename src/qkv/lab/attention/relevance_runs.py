@@ -81,7 +81,7 @@ def relevance_training(lab: Lab, params: RelevanceTraining) -> None:
         holds=above(0.5),
         seeds=3,
     )
-    runs = [learned(0, lab.seed + i) for i in range(3)]
+    runs = [learned(0, seed) for seed in lab.seeds()]
     lab.number("accuracy", fmean(accuracy for _, _, accuracy in runs), "share")
     lab.number("before", fmean(course[0][1] for _, course, _ in runs))
     lab.number("twin_before", fmean(course[0][2] for _, course, _ in runs))
@@ -201,7 +201,7 @@ def attention_faithfulness(lab: Lab, params: Faithfulness) -> None:
         unit="Kendall's τ",
         seeds=3,
     )
-    seeds = [lab.seed + i for i in range(3)]
+    seeds = lab.seeds()
     means = {name: sum(explained(seed)[name] for seed in seeds) / 3 for name in explained(lab.seed)}
     for name in ("accuracy", "same_word"):
         lab.number(name, means[name], "share")

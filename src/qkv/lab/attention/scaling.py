@@ -12,9 +12,9 @@ from qkv.lab import figures
 from qkv.lab.checks import above, below, close
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
-from qkv.nn import Einsum
+from qkv.lab.measures import attend
 
-from .parts import layer, normal, view
+from .parts import layer, normal
 
 UNSCALED = Text("no division by √d_k", "不除以 √d_k")
 
@@ -63,8 +63,9 @@ class Head:
         return float(q.grad.norm(dim=-1).median())
 
     def _attend(self, q: Tensor, v: Tensor, scaled: bool) -> tuple[Tensor, Tensor]:
-        seen = view(1, q.shape[2], keys=v.shape[2])
-        return Einsum().build()(q, self.k, v, seen, scale=self.scale(scaled), dropout=0.0, need_weights=True)
+        out, weights = attend(q, self.k, v, scale=self.scale(scaled), need_weights=True)
+        assert weights is not None
+        return out, weights
 
 
 @experiment()

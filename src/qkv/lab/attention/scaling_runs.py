@@ -79,7 +79,7 @@ def scaling_training(lab: Lab, params: ScalingTraining) -> None:
         unit="nat",
         seeds=3,
     )
-    seeds = [lab.seed + i for i in range(3)]
+    seeds = lab.seeds()
     means = {arm: statistics.fmean(final_loss(arm, seed) for seed in seeds) for arm in NAMES}
     for arm in ("folded", "norm", "norm_raw", "by_width"):
         lab.number(arm, means[arm], "nat")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 import torch
@@ -56,23 +57,21 @@ def plug_in(bits: Tensor) -> Tensor:
 
 def trainer(lab: Lab, params: Coins) -> Callable[[str, bool, int], nn.Module]:
     """(network, whether a row is one coin, seed) -> the trained network; each is trained once."""
-    prior, trained = Coin(), {}
+    prior = Coin()
 
     def build(kind: str) -> nn.Module:
         if kind == "lstm":
             return Recurrent(RecurrentConfig(3, params.d_model))
         return small.decoder(3, d_model=params.d_model, n_layers=1)
 
+    @cache
     def get(kind: str, coherent: bool, seed: int) -> nn.Module:
         def make(generator: torch.Generator) -> Batch:
             bits = prior.sample(params.rows, params.length, generator)
             return small.following(bits if coherent else scattered(bits, generator), BEGIN)
 
-        if (kind, coherent, seed) not in trained:
-            trained[kind, coherent, seed] = lab.train(
-                build(kind), make, params.steps, seed=seed, learning_rate=5e-3, schedule=Linear(warmup=20)
-            )
-        return trained[kind, coherent, seed]
+        schedule = Linear(warmup=20)
+        return lab.train(build(kind), make, params.steps, seed=seed, learning_rate=5e-3, schedule=schedule)
 
     return get
 

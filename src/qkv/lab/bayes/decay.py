@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from qkv.data.batch import Batch
 from qkv.lab import figures, small
 from qkv.lab.checks import above, below
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
-from qkv.training.losses import Term
 from qkv.training.optim import AdamW, Sgd
 from qkv.training.schedules import Cosine
 
@@ -38,24 +36,6 @@ class Bowl(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1, 2))
 
 
-class Quadratic:
-    """½ Σ h (w - target)² + ½ penalty Σ w²: minus the log of a Gaussian likelihood and of a Gaussian prior."""
-
-    additive = True
-
-    def __init__(self, params: Decay, penalty: float):
-        self.curvature = torch.tensor([[params.sharp, params.flat]])
-        self.target, self.penalty = params.target, penalty
-
-    def __call__(self, model: Any, batch: Batch) -> dict[str, Term]:
-        w: Tensor = model.weight
-        total = (self.curvature * (w - self.target) ** 2 + self.penalty * w**2).sum() / 2
-        return {"quadratic": (total, 1, 1.0)}
-
-    def counts(self, batch: Batch) -> dict[str, float]:
-        return {"quadratic": 1}
-
-
 @experiment()
 def decay_and_prior(lab: Lab, params: Decay) -> None:
     """L2 in the gradient ends at the maximum a posteriori; decoupled decay ends elsewhere."""
@@ -67,17 +47,21 @@ def decay_and_prior(lab: Lab, params: Decay) -> None:
         "adamw": (0.0, AdamW(weight_decay=params.precision), 0.3),
         "none": (0.0, AdamW(), 0.3),
     }
-    idle = small.labelled(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long))
 
     def settle(arm: str) -> Tensor:
         penalty, optimizer, rate = arms[arm]
         bowl = Bowl()
+
+        def height(model: Bowl) -> Tensor:
+            """½ Σ h (w − target)² + ½ penalty Σ w²: minus the log of a Gaussian likelihood and of a Gaussian prior."""
+            return (curvature * (model.weight - params.target) ** 2 + penalty * model.weight**2).sum() / 2
+
         lab.train(
             bowl,
-            lambda _: idle,
+            small.nothing,
             params.steps,
             learning_rate=rate,
-            loss=Quadratic(params, penalty),
+            loss=small.Objective(height),
             optimizer=optimizer,
             schedule=Cosine(warmup=0),
             clip_norm=None,

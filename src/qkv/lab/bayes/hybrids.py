@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from qkv.baselines.recurrent import Recurrent, RecurrentConfig
-from qkv.data.batch import Batch
+from qkv.data.batch import IGNORE, Batch
 from qkv.lab import figures, small
 from qkv.lab.checks import above, higher
 from qkv.lab.evidence import Text
@@ -70,27 +71,25 @@ def network(params: Hybrids, stem: StemConfig | None, vocab: int, no_position: b
 @experiment(long=True)
 def hybrid_stems(lab: Lab, params: Hybrids) -> None:
     """A recurrent stem carries parity past the trained length; a convolution finds a local pattern in few texts."""
-    trained: dict[tuple[str, int], nn.Module] = {}
     stems: dict[str, StemConfig | None] = {"recurrent": Recurrence("gru"), "convolution": Convolution(3), "none": None}
 
+    @cache
     def counter(kind: str, seed: int) -> nn.Module:
-        if (kind, seed) not in trained:
-            alone = kind == "lstm"
-            model = Recurrent(RecurrentConfig(2, params.d_model)) if alone else network(params, stems[kind], 2, True)
-            trained[kind, seed] = lab.train(
-                model,
-                lambda g: parity(64, params.length, g),
-                params.steps,
-                seed=seed,
-                learning_rate=RATES.get(kind, 5e-3),
-                schedule=Cosine(),
-            )
-        return trained[kind, seed]
+        alone = kind == "lstm"
+        model = Recurrent(RecurrentConfig(2, params.d_model)) if alone else network(params, stems[kind], 2, True)
+        return lab.train(
+            model,
+            lambda g: parity(64, params.length, g),
+            params.steps,
+            seed=seed,
+            learning_rate=RATES.get(kind, 5e-3),
+            schedule=Cosine(),
+        )
 
     def late_accuracy(kind: str, seed: int) -> float:
         """Over the places that no training sequence reached."""
         batch = parity(200, params.tested_length, lab.generator(seed))
-        batch.targets[:, : params.length] = -100
+        batch.targets[:, : params.length] = IGNORE
         return small.accuracy(counter(kind, seed), batch)
 
     lab.claim(

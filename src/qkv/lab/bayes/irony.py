@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 import torch
@@ -63,20 +64,21 @@ def irony_cue(lab: Lab, params: Irony) -> None:
     """A Transformer learns irony from a cue in the text; without the cue it can do no better than read literally."""
     told = Source(True, (12, 12 + params.known))
     new, untold = Source(True, (12 + params.known, 76)), Source(False)
-    trained: dict[tuple[Source, int], nn.Module] = {}
 
     def batch(source: Source, rows: int, generator: torch.Generator) -> Batch:
         ids, labels = texts(params, source, rows, generator)
-        return small.at_last(torch.cat([ids, torch.full((rows, 1), CLASS)], 1), labels)
+        return small.asking(ids, CLASS, labels)
 
     def reader(model: nn.Module, source: Source, seed: int) -> nn.Module:
         return lab.train(model, lambda g: batch(source, params.rows, g), params.steps, seed=seed, learning_rate=5e-3)
 
+    @cache
+    def transformer(source: Source, seed: int) -> nn.Module:
+        return reader(small.encoder(CLASS + 1, d_model=32, n_layers=2), source, seed)
+
     def accuracy(learned: Source, seed: int, asked: Source | None = None) -> float:
         """Of a Transformer that learned from one source, on texts of the same or of another."""
-        if (learned, seed) not in trained:
-            trained[learned, seed] = reader(small.encoder(CLASS + 1, d_model=32, n_layers=2), learned, seed)
-        return small.accuracy(trained[learned, seed], batch(asked or learned, params.tested, lab.generator(seed)))
+        return small.accuracy(transformer(learned, seed), batch(asked or learned, params.tested, lab.generator(seed)))
 
     lab.claim(
         "cue",
@@ -99,9 +101,8 @@ def irony_cue(lab: Lab, params: Irony) -> None:
     bag = NaiveBayes.fit(ids, labels, N_WORDS, 2).accuracy(other_ids, other_labels)
     lab.number("naive_bayes", bag, "share")
     lab.number("literal", 1 - params.ironic, "share")
-    unheard = [accuracy(told, lab.seed + i, new) for i in range(3)]
-    lab.number("new_words_least", min(unheard), "share")
-    lab.number("new_words_most", max(unheard), "share")
+    unheard = [accuracy(told, seed, new) for seed in lab.seeds()]
+    lab.spread("new_words", unheard, "share")
     heard = {"told": accuracy(told, lab.seed), "new": unheard[0], "untold": accuracy(untold, lab.seed)}
     _figure(lab, heard, bag)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated
 
 import torch
@@ -140,13 +141,11 @@ class Toy:
 def bayes_rule_learned(lab: Lab, params: Joint) -> None:
     """Four networks trained apart on one corpus come to obey Bayes' rule; the architecture alone does not make them."""
     drawings: dict[str, list[tuple[float, float]]] = {}
-    gather: dict[int, tuple[Toy, Tensor, Tensor, Tensor]] = {}
 
+    @cache
     def parts(seed: int) -> tuple[Toy, Tensor, Tensor, Tensor]:
-        if seed not in gather:
-            toy = Toy(lab, params, seed)
-            gather[seed] = toy, toy.conditional(toy.x, toy.y), toy.marginal(toy.y), toy.marginal(toy.x)
-        return gather[seed]
+        toy = Toy(lab, params, seed)
+        return toy, toy.conditional(toy.x, toy.y), toy.marginal(toy.y), toy.marginal(toy.x)
 
     def disagreement(paired: bool, seed: int) -> float:
         """Mean over the corpus of |log p(x|y) + log p(y) - log p(x) - log p(y|x)|."""

@@ -108,11 +108,10 @@ def naive_bayes_xor(lab: Lab, params: Interaction) -> None:
     """Where the class depends on two words together, naive Bayes is at chance and a Transformer is not."""
     bits = torch.cartesian_prod(*[torch.arange(2)] * params.n_bits)
     words, asks = 2 * torch.arange(params.n_bits) + bits, 2 * params.n_bits
-    ids = torch.cat([words, torch.full((len(words), 1), asks)], 1)
     xor, first = bits[:, 0] ^ bits[:, 1], bits[:, 0]
 
     def learned(model: nn.Module, seed: int) -> float:
-        every = small.at_last(ids, xor)
+        every = small.asking(words, asks, xor)
         lab.train(model, lambda _: every, params.steps, seed=seed, learning_rate=5e-3)
         return small.accuracy(model, every)
 

@@ -13,7 +13,7 @@ from qkv.lab import figures
 from qkv.lab.checks import above, below
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
-from qkv.nn import Einsum, Full, Tokens, View
+from qkv.lab.measures import attend, weights
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,15 @@ class Arm:
     repaired: bool = False
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """One head of the toolkit, q [T,D], k [S,D], v [S,E] -> (out [T,E], weights [T,S]); bias [S] is added to scores."""
-    queries, keys = Tokens.arange(1, len(q)), Tokens.arange(1, len(k))
+def votes(q: Tensor, k: Tensor) -> Tensor:
+    """The weights of one head, q [T,D], k [S,D] -> [T,S]."""
+    return weights(q[None, None], k[None, None])[0, 0]
+
+
+def head(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
+    """What one head reads, q [T,D], k [S,D], v [S,E] -> [T,E]; bias [S] is added to the scores."""
     table = None if bias is None else bias.expand(1, 1, len(q), len(k))
-    view = View(Full(), queries, keys, None if table is None else lambda *_: table)
-    heads = [x[None, None] for x in (q, k, v)]
-    out, weights = Einsum().build()(*heads, view, scale=q.shape[-1] ** -0.5, dropout=0.0, need_weights=True)
-    return out[0, 0], weights[0, 0]
+    return attend(q[None, None], k[None, None], v[None, None], scale=scale, bias=table)[0][0, 0]
 
 
 def mixture_posterior(q: Tensor, means: Tensor, log_prior: Tensor | None = None) -> Tensor:
@@ -51,9 +52,9 @@ def mixture_posterior(q: Tensor, means: Tensor, log_prior: Tensor | None = None)
     return (densities if log_prior is None else densities + log_prior).softmax(-1)
 
 
-def soft_gap(weights: Tensor, scores: Tensor, word: int) -> Tensor:
+def soft_gap(shares: Tensor, scores: Tensor, word: int) -> Tensor:
     """log p(y | E v) - log E p(y | v), [T]: values vote by scores [S,V], mixed before the softmax or after it."""
-    return (weights @ scores).log_softmax(-1)[:, word] - (weights @ scores.softmax(-1))[:, word].log()
+    return (shares @ scores).log_softmax(-1)[:, word] - (shares @ scores.softmax(-1))[:, word].log()
 
 
 @experiment()
@@ -68,7 +69,7 @@ def attention_posterior(lab: Lab, params: Posterior) -> None:
 
     def distance(arm: Arm) -> Tensor:
         bias = -(arm.keys**2).sum(1) / (2 * d**0.5) if arm.repaired else None
-        return (attend(q, arm.keys, v, bias)[0] - mixture_posterior(q, arm.keys) @ v).abs().max()
+        return (head(q, arm.keys, v, bias) - mixture_posterior(q, arm.keys) @ v).abs().max()
 
     lab.claim(
         "equal_norms",
@@ -101,15 +102,13 @@ def attention_posterior(lab: Lab, params: Posterior) -> None:
             "Standard attention is the posterior under the prior p(i) ∝ exp(|k|²/2√d).",
             "标准注意力的权重，就是先验 p(i) ∝ exp(|k|²/2√d) 下的后验。",
         ),
-        measure=lambda sign: (
-            (attend(q, k, v)[1] - mixture_posterior(q, k, sign * (k**2).sum(1) / (2 * d**0.5))).abs().max()
-        ),
+        measure=lambda sign: (votes(q, k) - mixture_posterior(q, k, sign * (k**2).sum(1) / (2 * d**0.5))).abs().max(),
         arm=1.0,
         control=0.0,
         without=Text("equal priors", "均匀先验"),
         holds=below(1e-10),
     )
-    _likelihood(lab, params, attend(q, k, v)[1])
+    _likelihood(lab, params, votes(q, k))
     _figure(lab, level, distance)
 
 
@@ -131,10 +130,10 @@ def _figure(lab: Lab, level: Tensor, distance: Callable[[Arm], Tensor]) -> None:
 SPREADS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 
-def _likelihood(lab: Lab, params: Posterior, weights: Tensor) -> None:
+def _likelihood(lab: Lab, params: Posterior, shares: Tensor) -> None:
     """Mixing values before the output's softmax is not Σ p(i) p(y | v_i); it is if values are distributions."""
     scores = 2 * torch.randn(params.n_keys, params.n_words, generator=lab.generator(1), dtype=torch.float64)
-    gap = soft_gap(weights, scores, 0)
+    gap = soft_gap(shares, scores, 0)
     lab.number("gap_positive", (gap > 0).double().mean(), "share")
     lab.number("gap_most", gap.max(), "nat")
     lab.number("gap_least", gap.min(), "nat")
@@ -143,17 +142,9 @@ def _likelihood(lab: Lab, params: Posterior, weights: Tensor) -> None:
         if values == "scores":
             return gap.abs().mean()
         likelihood = scores.softmax(-1)
-        keys, queries = Tokens.arange(1, len(scores)), Tokens.arange(1, len(weights))
-        mixed, _ = Einsum().build()(
-            weights.clamp_min(1e-300).log()[None, None],  # queries whose scores against one-hot keys are log weights
-            torch.eye(len(scores), dtype=weights.dtype)[None, None],
-            likelihood[None, None],
-            View(Full(), queries, keys),
-            scale=1.0,
-            dropout=0.0,
-            need_weights=False,
-        )
-        return (mixed[0, 0, :, 0].log() - (weights @ likelihood)[:, 0].log()).abs().mean()
+        logs = shares.clamp_min(1e-300).log()  # queries whose scores against one-hot keys are log weights
+        mixed = head(logs, torch.eye(len(scores), dtype=logs.dtype), likelihood, scale=1.0)
+        return (mixed[:, 0].log() - (shares @ likelihood)[:, 0].log()).abs().mean()
 
     lab.claim(
         "not_likelihood",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from qkv.data.batch import Batch
+from qkv.data.batch import IGNORE, Batch
 from qkv.lab import figures, small
 from qkv.lab.checks import above, below
 from qkv.lab.evidence import Text
@@ -39,24 +40,22 @@ def examples(params: Switching, task: Tensor, told: Tensor, generator: torch.Gen
     """Texts for tasks [B], with the tokens of tasks `told` [B] in front; targets follow `task`."""
     words = torch.randint(params.n_words, (len(task), params.length), generator=generator)
     ids = torch.cat([params.n_words + told[:, None], words], 1)
-    targets = torch.cat([torch.full((len(task), 1), -100), words.gather(1, sources_of(task, params.length))], 1)
+    targets = torch.cat([torch.full((len(task), 1), IGNORE), words.gather(1, sources_of(task, params.length))], 1)
     return small.labelled(ids, targets)
 
 
 @experiment()
 def task_tokens(lab: Lab, params: Switching) -> None:
     """One Transformer does four tasks, chosen by a token; with another token the same weights do another task."""
-    trained: dict[int, nn.Module] = {}
 
+    @cache
     def model(seed: int) -> nn.Module:
         def make(generator: torch.Generator) -> Batch:
             task = torch.randint(len(TASKS), (params.rows,), generator=generator)
             return examples(params, task, task, generator)
 
-        if seed not in trained:
-            fresh = small.encoder(params.n_words + len(TASKS), d_model=params.d_model, n_layers=2, n_heads=4)
-            trained[seed] = lab.train(fresh, make, params.steps, seed=seed, learning_rate=1e-2)
-        return trained[seed]
+        fresh = small.encoder(params.n_words + len(TASKS), d_model=params.d_model, n_layers=2, n_heads=4)
+        return lab.train(fresh, make, params.steps, seed=seed, learning_rate=1e-2)
 
     def accuracy(turn: int, seed: int) -> float:
         """turn: by how many tasks the token is off."""

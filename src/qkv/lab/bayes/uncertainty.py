@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any
 
 import torch
@@ -15,6 +16,7 @@ from qkv.lab import figures, small
 from qkv.lab.checks import above, lower
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
+from qkv.tasks.scope_metrics import auroc
 from qkv.training.losses import Term, TokenCrossEntropy
 
 FAMILIAR, N_WORDS, CLASS = 10, 20, 20
@@ -61,7 +63,7 @@ def texts(rows: int, length: int, least: int, most: int, generator: torch.Genera
 
 def asking(words: Tensor, labels: Tensor) -> Batch:
     """Words [B,T] and, after them, the token that asks for the labels [B]."""
-    return small.at_last(torch.cat([words, torch.full((len(words), 1), CLASS)], 1), labels)
+    return small.asking(words, CLASS, labels)
 
 
 def negative_log(said: Tensor, labels: Tensor) -> float:
@@ -78,17 +80,11 @@ def disagreement(said: Tensor) -> Tensor:
     return entropy(said.mean(0)) - entropy(said).mean(0)
 
 
-def ranking(strange: Tensor, familiar: Tensor) -> float:
-    """The chance that a strange text scores above a familiar one, ties half (the area under the ROC curve)."""
-    more, equal = strange[:, None] > familiar, strange[:, None] == familiar
-    return float((more.double() + equal.double() / 2).mean())
-
-
 class Nets:
     """Networks trained on noisy texts, each once, and what they say of new ones."""
 
     def __init__(self, lab: Lab, params: Uncertainty):
-        self.lab, self.params, self.trained = lab, params, dict[Any, nn.Module]()
+        self.lab, self.params, self.net = lab, params, cache(self._net)
         generator = lab.generator(1)
         self.familiar, self.labels = texts(params.tested, params.length, 0, FAMILIAR, generator)
         self.strange, _ = texts(params.tested, params.length, FAMILIAR, N_WORDS, generator)
@@ -100,12 +96,9 @@ class Nets:
         wrong = torch.rand(len(labels), generator=generator) < noise
         return words, labels ^ wrong.long()
 
-    def net(self, seed: int, member: int, penalty: float = 0.0) -> nn.Module:
-        key = seed, member, penalty
-        if key not in self.trained:
-            batch = asking(*self.corpus(self.params.rows, self.params.noise))
-            self.trained[key] = self.train(batch, self.params.steps, 100 * seed + member, penalty)
-        return self.trained[key]
+    def _net(self, seed: int, member: int, penalty: float) -> nn.Module:
+        batch = asking(*self.corpus(self.params.rows, self.params.noise))
+        return self.train(batch, self.params.steps, 100 * seed + member, penalty)
 
     def train(self, batch: Batch, steps: int, seed: int, penalty: float = 0.0) -> nn.Module:
         torch.manual_seed(seed)
@@ -120,7 +113,7 @@ class Nets:
     def ensemble(self, distinct: bool, seed: int, words: Tensor) -> Tensor:
         """[M,B,2]; not distinct: the first member so many times."""
         members = range(self.params.members) if distinct else [0] * self.params.members
-        return torch.stack([self.said(self.net(seed, m), words) for m in members])
+        return torch.stack([self.said(self.net(seed, m, 0.0), words) for m in members])
 
 
 @experiment(long=True)
@@ -190,7 +183,7 @@ def _strange(lab: Lab, params: Uncertainty, nets: Nets) -> None:
 
     def detected(distinct: bool, seed: int) -> float:
         scores = [disagreement(nets.ensemble(distinct, seed, words)) for words in (nets.strange, nets.familiar)]
-        return ranking(*(score.round(decimals=9) for score in scores))
+        return auroc(*(score.round(decimals=9).numpy() for score in scores))
 
     lab.claim(
         "disagree",
@@ -206,17 +199,17 @@ def _strange(lab: Lab, params: Uncertainty, nets: Nets) -> None:
         unit="share",
         seeds=3,
     )
-    one = nets.net(lab.seed, 0)
+    one = nets.net(lab.seed, 0, 0.0)
     sure = {
         name: nets.said(one, words).amax(-1) for name, words in (("strange", nets.strange), ("familiar", nets.familiar))
     }
     lab.number("sure_strange", sure["strange"].mean(), "share")
     lab.number("sure_familiar", sure["familiar"].mean(), "share")
-    lab.number("single_ranking", ranking(-sure["strange"], -sure["familiar"]), "share")
+    single = lab.number("single_ranking", auroc(-sure["strange"].numpy(), -sure["familiar"].numpy()), "share")
     names = {
         "several": Text("disagreement of several", "多个网络的分歧"),
         "one": Text("doubt of one", "单个网络的犹豫"),
     }
-    heights = {"several": detected(True, lab.seed), "one": ranking(-sure["strange"], -sure["familiar"])}
+    heights = {"several": detected(True, lab.seed), "one": single}
     title = Text("Texts of unknown words, told from known ones", "区分生词文本与熟词文本")
     lab.figure("strange", figures.bars(title, Text("area under the ROC curve", "ROC 曲线下面积"), heights, names))

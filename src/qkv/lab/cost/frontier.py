@@ -93,7 +93,7 @@ def excess(lab: Lab, params: BudgetFrontier, chain: MarkovChain, size: Size, see
 def budget_frontier(lab: Lab, params: BudgetFrontier) -> None:
     """Operations buy quality only where the model can reach what the task needs; some sizes are dominated."""
     chain = MarkovChain.random(params.n_symbols, 2, torch.Generator().manual_seed(5))
-    seeds = range(lab.seed, lab.seed + 3)
+    seeds = lab.seeds()
     results = {(name, seed): excess(lab, params, chain, size, seed) for name, size in SIZES.items() for seed in seeds}
     outcome = Outcome(
         results,

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from qkv.baselines.recurrent import Recurrent, RecurrentConfig
 from qkv.lab import figures, small
 from qkv.lab.checks import exactly
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
+from qkv.lab.measures import attend, counted
 from qkv.models.stack import Stack
-from qkv.nn import Einsum, Full, Sinusoidal, Tokens, View
+from qkv.nn import Einsum, Sinusoidal, Tokens
 from qkv.probe.cost import operations
 
 VOCAB = 8
@@ -35,13 +35,6 @@ class LayerOperations:
     short: Annotated[int, within(4, 64)] = 16
 
 
-def counted(run: Callable[[], Any]) -> float:
-    """Operations of the matrix products that `run` makes."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        run()
-    return float(counter.get_total_flops())
-
-
 def transformer(d: int, n_layers: int = 1, d_ff: int | None = None) -> Stack:
     """Layers of two heads, with the table of scores made in full; d_ff 0: attention alone."""
     kernel = {"kernel": Einsum()}
@@ -57,9 +50,8 @@ def read(module: nn.Module, n: int) -> Tensor:
 def cost(kind: str, d: int, n: int, span: int = 3) -> float:
     """Operations of one layer on n tokens."""
     if kind == "table":
-        x, tokens = torch.zeros(1, 2, n, d // 2, dtype=torch.float64), Tokens.arange(1, n)
-        view = View(Full(), tokens, tokens)
-        return counted(lambda: Einsum().build()(x, x, x, view, scale=1.0, dropout=0.0, need_weights=False))
+        x = torch.zeros(1, 2, n, d // 2, dtype=torch.float64)
+        return counted(lambda: attend(x, x, x))
     if kind == "convolution":
         convolution = nn.Conv1d(d, d, span, padding=span // 2).double()
         return counted(lambda: convolution(torch.zeros(1, d, n, dtype=torch.float64)))

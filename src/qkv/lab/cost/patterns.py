@@ -13,9 +13,7 @@ from qkv.lab import figures
 from qkv.lab.checks import below, exactly
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
-from qkv.nn import Einsum
-
-from .states import table
+from qkv.lab.measures import weights
 
 
 @dataclass(frozen=True)
@@ -26,9 +24,9 @@ class SoftPatterns:
     sharpness: Annotated[float, within(0.5, 4.0)] = 2.0
 
 
-def weights(q: Tensor, k: Tensor) -> Tensor:
-    """softmax(QKᵀ), [T,S], by the toolkit's kernel."""
-    return table(Einsum(), q[None, None], k[None, None])
+def softmax(q: Tensor, k: Tensor) -> Tensor:
+    """softmax(QKᵀ) [T,S] of q [T,D] and k [S,D], by the toolkit's kernel."""
+    return weights(q[None, None], k[None, None], scale=1.0)[0, 0]
 
 
 def found(order: Tensor, d_k: int) -> tuple[float, float]:
@@ -36,9 +34,9 @@ def found(order: Tensor, d_k: int) -> tuple[float, float]:
     n = len(order)
     angle = 2 * math.pi * torch.arange(n, dtype=torch.float64) / n
     keys = torch.stack([angle.cos(), angle.sin()], 1) if d_k == 2 else torch.linspace(-1, 1, n).double()[:, None]
-    table_ = weights(1e4 * keys[order], keys)
-    right = table_.argmax(-1) == order
-    return float(right.double().mean()), float(table_[torch.arange(n), order].mean())
+    table = softmax(1e4 * keys[order], keys)
+    right = table.argmax(-1) == order
+    return float(right.double().mean()), float(table[torch.arange(n), order].mean())
 
 
 @experiment()
@@ -67,7 +65,7 @@ def soft_patterns(lab: Lab, params: SoftPatterns) -> None:
     def divergence(d_k: int) -> float:
         """Mean KL from the pattern to what the d_k largest singular vectors of its log-weights form, in nats."""
         root = s[:d_k].sqrt()
-        made = weights(u[:, :d_k] * root, v[:d_k].T * root)
+        made = softmax(u[:, :d_k] * root, v[:d_k].T * root)
         return abs(float((target.exp() * (target - made.log())).sum(-1).mean()))  # rounding may go below zero
 
     lab.claim(

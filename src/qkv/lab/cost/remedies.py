@@ -12,6 +12,7 @@ from qkv.lab import figures, small
 from qkv.lab.checks import below, exactly
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
+from qkv.lab.measures import attend, counted
 from qkv.nn import (
     Attention,
     AttentionConfig,
@@ -29,8 +30,6 @@ from qkv.nn import (
     Window,
 )
 from qkv.probe.cost import cache_bytes
-
-from .operations import counted
 
 VOCAB = 8
 HEADS = {"all": MultiHead(4), "two": GroupedQuery(4, 2), "one": MultiQuery(4)}
@@ -56,11 +55,7 @@ def cheaper_attention(lab: Lab, params: CheaperAttention) -> None:
 
 def last(q: Tensor, k: Tensor, v: Tensor, mask: Mask, kept: int) -> Tensor:
     """The last query over the last `kept` keys."""
-    n = k.shape[2]
-    tokens = Tokens.arange(1, n)
-    view = View(mask, tokens[:, n - 1 :], tokens[:, n - kept :])
-    k, v = k[:, :, n - kept :], v[:, :, n - kept :]
-    return Einsum().build()(q[:, :, n - 1 :], k, v, view, scale=0.5, dropout=0.0, need_weights=False)[0]
+    return attend(q[:, :, -1:], k[:, :, -kept:], v[:, :, -kept:], mask, scale=0.5)[0]
 
 
 def claim_window(lab: Lab, params: CheaperAttention) -> None:
@@ -92,9 +87,7 @@ def claim_precision(lab: Lab, params: CheaperAttention) -> None:
 
     def ran(kernel: KernelConfig, dtype: torch.dtype) -> Tensor:
         q, k, v = (torch.randn(1, 2, n, 8, generator=lab.generator(9 + i)).to(dtype) for i in range(3))
-        tokens = Tokens.arange(1, n)
-        view = View(Causal(), tokens, tokens)
-        return kernel.build()(q, k, v, view, scale=8**-0.5, dropout=0.0, need_weights=False)[0]
+        return attend(q, k, v, Causal(), kernel)[0]
 
     whole = ran(Einsum(), torch.float32)
     half = ran(Einsum(), torch.bfloat16).float()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,6 +14,7 @@ from qkv.lab import figures, small
 from qkv.lab.checks import below, close, exactly
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
+from qkv.lab.measures import counted, exponent
 from qkv.models import DecoderOnly
 from qkv.models.config import StackConfig
 from qkv.models.stack import Stack
@@ -22,7 +22,7 @@ from qkv.nn import Einsum, Learned, PositionConfig, Sinusoidal
 from qkv.probe.cost import operations
 from qkv.training.losses import TokenCrossEntropy
 
-from .operations import counted, read
+from .operations import read
 
 VOCAB = 8
 BATCHES = (1, 2, 4, 8, 16)
@@ -57,12 +57,6 @@ def variance(gradients: Tensor, size: int, draws: int, copies: bool, generator: 
     weights = torch.zeros(draws, len(gradients), dtype=gradients.dtype)
     weights.scatter_add_(1, chosen, torch.full(chosen.shape, 1 / chosen.shape[1], dtype=gradients.dtype))
     return float((weights @ gradients).var(0).sum())
-
-
-def exponent(points: dict[int, float]) -> float:
-    """a of y ∝ x^a, by least squares on logarithms."""
-    x, y = (torch.tensor([math.log(v) for v in values]).double() for values in (points.keys(), points.values()))
-    return float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
 
 
 @experiment()
@@ -182,7 +176,7 @@ def claim_noise(lab: Lab, params: SizeEffects) -> None:
             "The variance of the gradient falls as one over the number of independent rows.",
             "梯度方差与独立样本行数成反比。",
         ),
-        measure=lambda copies: exponent(curves[copies]),
+        measure=lambda copies: exponent(BATCHES, list(curves[copies].values())),
         arm=False,
         control=True,
         without=Text("batches of copies of one row", "批里全是同一行的副本"),

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from torch import Tensor
 
 from qkv.lab import figures
 from qkv.lab.checks import above, below, close
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
-from qkv.nn import Causal, Einsum, Full, KernelConfig, Linear, Mask, Tokens, View
+from qkv.lab.measures import attend, counted, weights
+from qkv.nn import Causal, Einsum, Full, KernelConfig, Linear
 from qkv.nn.linear import step
-
-from .operations import counted
 
 SHARPNESS = (1.0, 4.0, 16.0, 64.0)
 
@@ -29,20 +27,6 @@ class LinearAttention:
     d: Annotated[int, within(4, 64)] = 16
     pairs: Annotated[int, within(8, 256)] = 64
     length: Annotated[int, within(64, 1024)] = 256
-
-
-def attend(kernel: KernelConfig, q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float = 1.0) -> Tensor:
-    """The kernel's output [1,1,T,D]."""
-    tokens = Tokens.arange(1, k.shape[2])
-    return kernel.build()(q, k, v, View(mask, tokens, tokens), scale=scale, dropout=0.0, need_weights=False)[0]
-
-
-def table(kernel: KernelConfig, q: Tensor, k: Tensor) -> Tensor:
-    """The kernel's weights, [T,S]."""
-    tokens = Tokens.arange(1, k.shape[2])
-    options = {"scale": 1.0, "dropout": 0.0, "need_weights": True}
-    weights = kernel.build()(q, k, k, View(Full(), tokens, tokens), **options)[1]
-    return weights[0, 0]
 
 
 @experiment()
@@ -60,7 +44,7 @@ def linear_attention(lab: Lab, params: LinearAttention) -> None:
     lab.claim(
         "recurrence",
         Text("Block by block or token by token: one function.", "分块并行与逐词递推是同一个函数。"),
-        measure=lambda mask: (attend(Linear(8), q, k, v, mask) - walked).abs().max(),
+        measure=lambda mask: (attend(q, k, v, mask, Linear(8), scale=1.0)[0] - walked).abs().max(),
         arm=Causal(),
         control=Full(),
         without=Text("the parallel form sees the future as well", "并行形式连未来也看"),
@@ -73,7 +57,7 @@ def linear_attention(lab: Lab, params: LinearAttention) -> None:
             "Without a mask the table of weights has no higher rank than the head is wide.",
             "不加掩码时，权重表的秩不超过头的宽度。",
         ),
-        measure=lambda kernel: torch.linalg.matrix_rank(table(kernel, q, k)).double(),
+        measure=lambda kernel: torch.linalg.matrix_rank(weights(q, k, kernel, scale=1.0)[0, 0]).double(),
         arm=Linear(),
         control=Einsum(),
         without=Text("softmax attention", "softmax 注意力"),
@@ -89,7 +73,7 @@ def claim_growth(lab: Lab, params: LinearAttention) -> None:
         costs = []
         for length in (params.length, 2 * params.length):
             x = torch.zeros(1, 1, length, params.d)
-            costs.append(counted(lambda x=x: attend(kernel, x, x, x, Causal())))  # type: ignore[misc]
+            costs.append(counted(lambda x=x: attend(x, x, x, Causal(), kernel)))  # type: ignore[misc]
         return math.log2(costs[1] / costs[0])
 
     lab.claim(
@@ -120,7 +104,7 @@ def claim_recall(lab: Lab, params: LinearAttention) -> None:
             found = []
             for sharp in SHARPNESS:
                 width = math.sqrt(sharp)
-                out = attend(kernel, width * keys, width * keys, values, Full())
+                out, _ = attend(width * keys, width * keys, values, kernel=kernel, scale=1.0)
                 nearest = torch.cdist(out[0, 0], values[0, 0]).argmin(-1)
                 found.append(float((nearest == torch.arange(n)).double().mean()))
             shares.append(found)

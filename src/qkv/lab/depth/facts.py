@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 import torch
@@ -67,20 +68,17 @@ def hidden(model: nn.Module, batch: Batch) -> Tensor:
 @experiment(long=True)
 def fact_memory(lab: Lab, params: FactMemory) -> None:
     """A trained fact can be rewritten alone; how many are learnt with and without the network is observed."""
-    trained: dict[tuple[int, bool, int], tuple[nn.Module, Batch]] = {}
 
+    @cache
     def learn(cells: int, active: bool, seed: int) -> tuple[nn.Module, Batch]:
         """A model of one layer after training on all facts; cells = 0: attention only."""
-        key = (cells, active, seed)
-        if key not in trained:
-            batch = facts(params.n_subjects, params.n_relations, params.n_objects, seed)
-            torch.manual_seed(seed)
-            vocab = params.n_subjects + params.n_relations + params.n_objects
-            model = small.decoder(vocab, d_model=params.d, n_layers=1, d_ff=cells)
-            if not active:
-                network(model).activation = nn.Identity()
-            trained[key] = lab.train(model, lambda _: batch, params.steps, seed=seed, learning_rate=1e-2), batch
-        return trained[key]
+        batch = facts(params.n_subjects, params.n_relations, params.n_objects, seed)
+        torch.manual_seed(seed)
+        vocab = params.n_subjects + params.n_relations + params.n_objects
+        model = small.decoder(vocab, d_model=params.d, n_layers=1, d_ff=cells)
+        if not active:
+            network(model).activation = nn.Identity()
+        return lab.train(model, lambda _: batch, params.steps, seed=seed, learning_rate=1e-2), batch
 
     full = (params.cells, True)
     edit_claims(lab, params, lambda seed: learn(*full, seed))
@@ -89,10 +87,8 @@ def fact_memory(lab: Lab, params: FactMemory) -> None:
     lab.number("chance", 1 / params.n_objects, "share")
     shares: dict[str, float] = {}
     for name, arm in (("network", full), ("linear", (params.cells, False)), ("attention", (0, True))):
-        drawn = [float(right(*learn(*arm, lab.seed + i)).float().mean()) for i in range(3)]
-        shares[name] = lab.number(f"recalled_{name}", sum(drawn) / 3, "share")
-        lab.number(f"recalled_{name}_least", min(drawn), "share")
-        lab.number(f"recalled_{name}_most", max(drawn), "share")
+        drawn = [float(right(*learn(*arm, seed)).float().mean()) for seed in lab.seeds()]
+        shares[name] = lab.spread(f"recalled_{name}", drawn, "share")
     lab.figure(
         "recalled",
         figures.bars(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from qkv.data.batch import Batch
 from qkv.lab import figures, small
 from qkv.lab.checks import above, below, close
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
+from qkv.lab.measures import counted
 from qkv.models import EncoderOnly
 from qkv.nn import Full, Tokens, Window
 
@@ -82,11 +83,9 @@ def size_claims(lab: Lab, ids: Tensor, shared: EncoderOnly, untied: EncoderOnly,
     """What is saved and what is not."""
     tokens, n_layers = Tokens.arange(*ids.shape), untied.config.stack.n_layers
 
-    def work(model: EncoderOnly) -> int:
-        """Floating-point operations of one forward pass, as torch counts them."""
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(ids, tokens)
-        return counter.get_total_flops()
+    def work(model: EncoderOnly) -> float:
+        """Operations of one forward pass."""
+        return counted(lambda: model(ids, tokens))
 
     lab.claim(
         "same_work",
@@ -167,25 +166,21 @@ def build(params: SharingTraining, arm: Arm, vocab: int, seed: int) -> EncoderOn
 @experiment(long=True)
 def sharing_training(lab: Lab, params: SharingTraining) -> None:
     """A shared layer learns a rule; how many facts it learns beside layers of their own is observed."""
-    learnt: dict[tuple[Arm, str, int], float] = {}
 
+    @cache
     def known(arm: Arm, seed: int) -> float:
         """Share of the facts that are recalled."""
-        if (arm, "facts", seed) not in learnt:
-            batch = facts(params.n_subjects, params.n_subjects, 4, seed)
-            model = build(params, arm, 2 * params.n_subjects + 4, seed)
-            lab.train(model, lambda _: batch, params.steps, seed=seed, learning_rate=5e-3)
-            learnt[arm, "facts", seed] = float(right(model, batch).float().mean())
-        return learnt[arm, "facts", seed]
+        batch = facts(params.n_subjects, params.n_subjects, 4, seed)
+        model = build(params, arm, 2 * params.n_subjects + 4, seed)
+        lab.train(model, lambda _: batch, params.steps, seed=seed, learning_rate=5e-3)
+        return float(right(model, batch).float().mean())
 
+    @cache
     def ruled(arm: Arm, seed: int) -> float:
         """Accuracy of the rule on new sequences."""
-        if (arm, "rule", seed) not in learnt:
-            model = build(params, arm, SYMBOLS, seed)
-            lab.train(model, mirror_sums, 2 * params.steps, seed=seed, learning_rate=5e-3)
-            test = mirror_sums(torch.Generator().manual_seed(60_000 + seed))
-            learnt[arm, "rule", seed] = small.accuracy(model, test)
-        return learnt[arm, "rule", seed]
+        model = build(params, arm, SYMBOLS, seed)
+        lab.train(model, mirror_sums, 2 * params.steps, seed=seed, learning_rate=5e-3)
+        return small.accuracy(model, mirror_sums(torch.Generator().manual_seed(60_000 + seed)))
 
     own, shared, wide = Arm(0), Arm(1), Arm(1, params.factor)
     lab.claim(
@@ -199,12 +194,8 @@ def sharing_training(lab: Lab, params: SharingTraining) -> None:
         unit="share",
         seeds=3,
     )
-    seeds = [lab.seed + i for i in range(3)]
     for name, arm in (("own", own), ("shared", shared), ("wide", wide)):
-        drawn = [known(arm, seed) for seed in seeds]
-        lab.number(f"facts_{name}", sum(drawn) / len(drawn), "share")
-        lab.number(f"facts_{name}_least", min(drawn), "share")
-        lab.number(f"facts_{name}_most", max(drawn), "share")
+        lab.spread(f"facts_{name}", [known(arm, seed) for seed in lab.seeds()], "share")
         lab.number(f"weights_{name}", weights(build(params, arm, 16, 0)))
     lab.number("rule_own", ruled(own, lab.seed), "share")
     lab.number("n_facts", params.n_subjects**2)

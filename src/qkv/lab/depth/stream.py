@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import Annotated
 
@@ -96,16 +96,13 @@ def most_frequent(length: int, generator: torch.Generator, rows: int = 64) -> Ba
 @experiment(long=True)
 def layer_similarity(lab: Lab, params: LayerSimilarity) -> None:
     """Neighbouring layers are alike and can almost be swapped; distant ones are not and cannot."""
-    trained: dict[int, tuple[EncoderOnly, Batch]] = {}
 
+    @cache
     def model_of(seed: int) -> tuple[EncoderOnly, Batch]:
-        if seed not in trained:
-            torch.manual_seed(seed)
-            model = small.encoder(SYMBOLS + 1, d_model=params.d, n_layers=params.n_layers)
-            lab.train(model, partial(most_frequent, params.length), params.steps, seed=seed)
-            test = most_frequent(params.length, torch.Generator().manual_seed(70_000 + seed), rows=256)
-            trained[seed] = model, test
-        return trained[seed]
+        torch.manual_seed(seed)
+        model = small.encoder(SYMBOLS + 1, d_model=params.d, n_layers=params.n_layers)
+        lab.train(model, partial(most_frequent, params.length), params.steps, seed=seed)
+        return model, most_frequent(params.length, torch.Generator().manual_seed(70_000 + seed), rows=256)
 
     def unlike(distance: int, seed: int) -> float:
         """Mean log(1 − CKA) of the class token's vectors in layers so far apart."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from statistics import fmean
 from typing import Annotated
 
 import torch
@@ -67,21 +68,17 @@ def labelled_at_random(params: DeepTraining, seed: int) -> Batch:
 @experiment(long=True)
 def deep_training(lab: Lab, params: DeepTraining) -> None:
     """Residuals and norms let a deep stack learn anything, random labels included; a shallow one does without."""
-    outcomes: dict[tuple[Arm, int], Outcome] = {}
 
+    @cache
     def outcome(arm: Arm, seed: int) -> Outcome:
-        if (arm, seed) not in outcomes:
-            batch = labelled_at_random(params, seed)
-            torch.manual_seed(seed)
-            block = {"placement": arm.placement}
-            model = small.encoder(VOCAB, d_model=params.d, n_layers=arm.n_layers, block=block)
-            schedule = Constant(arm.warmup)
-            lab.train(model, lambda _: batch, params.steps, seed=seed, learning_rate=RATE, schedule=schedule)
-            new = labelled_at_random(replace(params, rows=512), 1000 + seed)
-            outcomes[arm, seed] = Outcome(
-                small.log_loss(model, batch), small.accuracy(model, batch), small.accuracy(model, new)
-            )
-        return outcomes[arm, seed]
+        batch = labelled_at_random(params, seed)
+        torch.manual_seed(seed)
+        block = {"placement": arm.placement}
+        model = small.encoder(VOCAB, d_model=params.d, n_layers=arm.n_layers, block=block)
+        schedule = Constant(arm.warmup)
+        lab.train(model, lambda _: batch, params.steps, seed=seed, learning_rate=RATE, schedule=schedule)
+        new = labelled_at_random(replace(params, rows=512), 1000 + seed)
+        return Outcome(small.log_loss(model, batch), small.accuracy(model, batch), small.accuracy(model, new))
 
     def accuracy(arm: Arm, seed: int) -> float:
         return outcome(arm, seed).accuracy
@@ -120,7 +117,7 @@ def report(lab: Lab, params: DeepTraining, outcome: Callable[[Arm, int], Outcome
     """What is only observed: means over the seeds of the claims."""
 
     def mean(arm: Arm, field: str = "accuracy") -> float:
-        return sum(getattr(outcome(arm, lab.seed + i), field) for i in range(3)) / 3
+        return fmean(getattr(outcome(arm, seed), field) for seed in lab.seeds())
 
     lab.number("rate", RATE)
     lab.number("chance", 1 / params.n_labels)
@@ -129,7 +126,7 @@ def report(lab: Lab, params: DeepTraining, outcome: Callable[[Arm, int], Outcome
     lab.number("post_shallow", mean(Arm(Post(), params.shallow), "loss"), "nat")
     warm = Arm(Post(), params.deep, params.warmup)
     lab.number("post_warm", mean(warm, "loss"), "nat")
-    lab.number("post_warm_most", max(outcome(warm, lab.seed + i).loss for i in range(3)), "nat")
+    lab.number("post_warm_most", max(outcome(warm, seed).loss for seed in lab.seeds()), "nat")
     arms = {
         "pre": (Arm(Pre(), params.deep), Text("residual and norm", "残差＋归一化")),
         "no_skip": (Arm(NoSkip(), params.deep), Text("no residual", "无残差")),

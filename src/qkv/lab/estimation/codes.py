@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 import torch
@@ -14,6 +15,7 @@ from qkv.lab import figures, small
 from qkv.lab.checks import above, between
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
+from qkv.lab.measures import exponent
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,13 @@ def distributed_codes(lab: Lab, params: Codes) -> None:
     lab.number("cosine_wide", found[True][-1])
     lab.number("formula_wide", bound[-1])
 
-    def slope(centred: bool) -> float:
-        x, y = torch.tensor(widths).log(), torch.tensor(found[centred]).log()
-        return float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
-
     lab.claim(
         "slope",
         Text(
             "The largest cosine among many random directions falls as the root of the width.",
             "大量随机方向中最大的余弦，随维数的平方根下降。",
         ),
-        measure=slope,
+        measure=lambda centred: exponent(widths, found[centred]),
         arm=True,
         control=False,
         without=Text("directions with positive components alone", "分量全为正的方向"),
@@ -151,15 +149,12 @@ def unseen_combinations(lab: Lab, params: Combinations) -> None:
             parts.append((ids[rows], answer[rows]))
         return small.at_last(torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts]))
 
-    trained: dict[tuple[bool, int], nn.Module] = {}
-
+    @cache
     def network(composed: bool, seed: int) -> nn.Module:
-        if (composed, seed) not in trained:
-            torch.manual_seed(seed)
-            model = small.encoder(2 * n + 6, d_model=32, n_layers=1)
-            seen = batch(composed, ~unseen)
-            trained[composed, seed] = lab.train(model, lambda _: seen, params.steps, seed=seed, learning_rate=1e-2)
-        return trained[composed, seed]
+        torch.manual_seed(seed)
+        model = small.encoder(2 * n + 6, d_model=32, n_layers=1)
+        seen = batch(composed, ~unseen)
+        return lab.train(model, lambda _: seen, params.steps, seed=seed, learning_rate=1e-2)
 
     def accuracy(composed: bool, seed: int) -> float:
         return small.accuracy(network(composed, seed), batch(composed, unseen))

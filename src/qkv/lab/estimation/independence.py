@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 import torch
@@ -51,14 +52,12 @@ def log_odds(p: Tensor) -> Tensor:
 @experiment()
 def masked_product(lab: Lab, params: Masked) -> None:
     """Masked tokens that are filled at once do not know of each other; filled one after the other they do."""
-    v, trained = params.n_symbols, {}
+    v = params.n_symbols
 
+    @cache
     def model(seed: int) -> nn.Module:
-        if seed not in trained:
-            fresh = small.encoder(v + 1, d_model=32, n_layers=1)
-            batch = corpus(v)
-            trained[seed] = lab.train(fresh, lambda _: batch, params.steps, seed=seed, learning_rate=1e-2)
-        return trained[seed]
+        fresh, batch = small.encoder(v + 1, d_model=32, n_layers=1), corpus(v)
+        return lab.train(fresh, lambda _: batch, params.steps, seed=seed, learning_rate=1e-2)
 
     def illegal(at_once: bool, seed: int) -> Tensor:
         both, _, second = conditionals(model(seed), v)

@@ -17,6 +17,7 @@ from qkv.lab.bayes.references import LinearRegression
 from qkv.lab.checks import below, close
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
+from qkv.lab.measures import exponent
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ def prior_washes_out(lab: Lab, params: Washing) -> None:
         return found
 
     def slope(mean_loss: bool) -> float:
-        x, y = torch.tensor(sizes).double().log(), torch.tensor(gaps(mean_loss)).log().double()
-        return float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
+        return exponent(sizes, gaps(mean_loss))
 
     lab.number("most", most)
     for n, gap in ((sizes[0], gaps(False)[0]), (sizes[-1], gaps(False)[-1])):

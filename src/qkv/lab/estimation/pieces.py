@@ -9,14 +9,12 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from qkv.data.batch import Batch
 from qkv.lab import figures, small
 from qkv.lab.checks import above, below, close, exactly
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
 from qkv.nn import FeedForward
 from qkv.nn.feedforward import PositionWise
-from qkv.training.losses import Term
 
 
 @dataclass(frozen=True)
@@ -152,26 +150,11 @@ def _sine(lab: Lab, params: Pieces) -> None:
     )
 
 
-class Misfit:
-    """Mean squared error to given values."""
-
-    additive = True
-
-    def __init__(self, x: Tensor, y: Tensor):
-        self.x, self.y = x, y
-
-    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Term]:
-        return {"squares": (((model(self.x[:, None])[:, 0] - self.y) ** 2).sum(), len(self.y), 1.0)}
-
-    def counts(self, batch: Batch) -> dict[str, float]:
-        return {"squares": len(self.y)}
-
-
 def _sawtooth_learnt(lab: Lab, params: Pieces, deep: nn.Module) -> None:
     """The same network, from random weights, asked to learn what it can represent."""
     x = torch.linspace(0, 1, 257, dtype=torch.float64)
     y = 1 - (1 - 2 * (x * 2 ** (params.depth - 1) % 1)).abs()  # the sawtooth by its formula, not by the network
-    idle = small.labelled(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long))
+    squares = small.Objective(lambda network: ((network(x[:, None])[:, 0] - y) ** 2).sum(), len(y))
     lab.number("variance", y.var(unbiased=False))
 
     def misfit(kind: str, seed: int) -> float:
@@ -180,7 +163,7 @@ def _sawtooth_learnt(lab: Lab, params: Pieces, deep: nn.Module) -> None:
         torch.manual_seed(seed)
         parts = [FeedForward(2).build(1) for _ in range(params.depth)]
         network = nn.Sequential(*(part for part in parts if part is not None)).double()
-        lab.train(network, lambda _: idle, params.steps, seed=seed, learning_rate=1e-2, loss=Misfit(x, y))
+        lab.train(network, small.nothing, params.steps, seed=seed, learning_rate=1e-2, loss=squares)
         return float(((on(network, x) - y) ** 2).mean())
 
     lab.claim(

@@ -10,12 +10,10 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from qkv.data.batch import Batch
 from qkv.lab import figures, small
 from qkv.lab.checks import below, lower
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
-from qkv.training.losses import Term
 from qkv.training.optim import Sgd
 from qkv.training.schedules import Constant
 
@@ -62,32 +60,19 @@ class Line(nn.Module):
         self.weight = nn.Parameter(start[None].clone())
 
 
-class HalfSquares:
-    """½ mean of squared errors of a task."""
-
-    additive = True
-
-    def __init__(self, task: Task):
-        self.task = task
-
-    def __call__(self, model: Line, batch: Batch) -> dict[str, Term]:
-        error = self.task.y - self.task.x @ model.weight[0]
-        return {"half_squares": ((error**2).sum() / 2, len(error), 1.0)}
-
-    def counts(self, batch: Batch) -> dict[str, float]:
-        return {"half_squares": len(self.task.y)}
-
-
 def descended(lab: Lab, task: Task, start: Tensor, steps: int, rate: float) -> Tensor:
     """Weights after gradient descent on the task from `start`, by the toolkit's loop."""
-    idle = small.labelled(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long))
     model = Line(start)
+
+    def half_squares(line: Line) -> Tensor:
+        return ((task.y - task.x @ line.weight[0]) ** 2).sum() / 2
+
     lab.train(
         model,
-        lambda _: idle,
+        small.nothing,
         steps,
         learning_rate=rate,
-        loss=HalfSquares(task),
+        loss=small.Objective(half_squares, len(task.y)),
         optimizer=Sgd(),
         schedule=Constant(),
         clip_norm=None,

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from qkv import runtime
-from qkv.data.batch import Batch
 from qkv.lab import figures, small
 from qkv.lab.checks import above, lower
 from qkv.lab.evidence import Text
@@ -71,11 +70,7 @@ class Sets:
         runtime.seed_everything(seed)
         model = small.encoder(VOCAB, d_model=32, n_layers=1)
         batch = small.at_last(*self.training(kind, rows or self.params.rows))
-
-        def make(generator: torch.Generator) -> Batch:
-            return batch
-
-        self.lab.train(model, make, self.params.steps, seed=seed, loss=TokenCrossEntropy(smoothing))
+        self.lab.train(model, lambda _: batch, self.params.steps, seed=seed, loss=TokenCrossEntropy(smoothing))
         return model
 
     def fit(self, kind: Kind, seed: int) -> float:
@@ -129,7 +124,7 @@ def true_and_random_labels(lab: Lab, params: Labels) -> None:
         unit="share",
         seeds=3,
     )
-    seeds = [lab.seed + i for i in range(3)]
+    seeds = lab.seeds()
     lab.number("fit_true", statistics.fmean(sets.fit("true", seed) for seed in seeds), "share")
     lab.number("chance", 1 / CLASSES, "share")
     sizes = (16, 32, 64, params.rows)
@@ -150,7 +145,7 @@ def true_and_random_labels(lab: Lab, params: Labels) -> None:
     _calibration(lab, params, sets, seeds)
 
 
-def _calibration(lab: Lab, params: Labels, sets: Sets, seeds: list[int]) -> None:
+def _calibration(lab: Lab, params: Labels, sets: Sets, seeds: tuple[int, ...]) -> None:
     lab.claim(
         "calibrated",
         Text("On noisy labels smoothing lowers the calibration error.", "标签有噪声时，平滑降低校准误差。"),

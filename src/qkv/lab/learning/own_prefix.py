@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import statistics
 from dataclasses import dataclass
 from functools import cache
+from statistics import fmean
 from typing import Annotated
 
 import torch
@@ -105,15 +105,10 @@ def own_prefix(lab: Lab, params: Prefixes) -> None:
         unit="nat",
         seeds=3,
     )
-    seeds = [lab.seed + i for i in range(3)]
-    forced = [trial.trained(False, seed) for seed in seeds]
-    n = params.length
-
-    def mean(f: object) -> float:
-        return statistics.fmean(f(q) for q in forced)  # type: ignore[operator]
-
-    drift = {t: mean(lambda q, t=t: trial.truth.variation(q, t)) for t in range(1, n + 1)}
-    bound = {t: mean(lambda q, t=t: math.sqrt(max(trial.truth.head(q, t), 0.0) / 2)) for t in range(1, n + 1)}
+    forced = [trial.trained(False, seed) for seed in lab.seeds()]
+    n, truth = params.length, trial.truth
+    drift = {t: fmean(truth.variation(q, t) for q in forced) for t in range(1, n + 1)}
+    bound = {t: fmean(math.sqrt(max(truth.head(q, t), 0.0) / 2) for q in forced) for t in range(1, n + 1)}
     lab.number("drift_early", drift[2])
     lab.number("drift", drift[n])
     lab.number("bound", bound[n])

@@ -74,7 +74,7 @@ def parts_trained_alone(lab: Lab, params: PartsAlone) -> None:
         seeds=3,
     )
     lab.number("entropy", chain.entropy_rate(), "nat")
-    means = {kept: statistics.fmean(loss(kept, lab.seed + i) for i in range(3)) for kept in ("none", *GROUPS, "all")}
+    means = {kept: statistics.fmean(loss(kept, seed) for seed in lab.seeds()) for kept in ("none", *GROUPS, "all")}
     for kept, value in means.items():
         lab.number(f"loss_{kept}", value, "nat")
     names = GROUPS | {"none": Text("nothing", "都不训练"), "all": Text("all", "全部")}

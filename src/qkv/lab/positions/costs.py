@@ -8,12 +8,12 @@ from typing import Annotated
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from qkv.lab import figures, small
 from qkv.lab.checks import below, close
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
+from qkv.lab.measures import attend, counted
 from qkv.models import DecoderOnly
 from qkv.nn import (
     Attention,
@@ -67,27 +67,25 @@ def saved_bytes(kernel: KernelConfig, length: int) -> float:
     return float(sum(stores.values()))
 
 
-@torch.no_grad()
 def written(model: DecoderOnly, ids: Tensor, cached: bool) -> tuple[Tensor, float]:
     """(states of all tokens [B,T,E], operations spent) when ids are read one token after the other."""
     tokens, cache = Tokens.arange(*ids.shape), Cache() if cached else None
-    states = []
-    with FlopCounterMode(display=False) as counter:
+    states: list[Tensor] = []
+
+    def read() -> None:
         for t in range(ids.shape[1]):
             part = slice(t if cached else 0, t + 1)
             states.append(model.decode(ids[:, part], tokens[:, part], cache=cache)[:, -1:])
-    return torch.cat(states, 1), float(counter.get_total_flops())
+
+    spent = counted(read)
+    return torch.cat(states, 1), spent
 
 
 @torch.no_grad()
 def kernel_flops(keys: int, queries: int) -> float:
     """Operations of scores and averages for the last `queries` of `keys` tokens, projections left out."""
     q, k = torch.zeros(1, 2, queries, 8), torch.zeros(1, 2, keys, 8)
-    tokens = Tokens.arange(1, keys)
-    view = View(Causal(), tokens[:, keys - queries :], tokens)
-    with FlopCounterMode(display=False) as counter:
-        Einsum().build()(q, k, k, view, scale=1.0, dropout=0.0, need_weights=False)
-    return float(counter.get_total_flops())
+    return counted(lambda: attend(q, k, k, Causal()))
 
 
 @experiment()

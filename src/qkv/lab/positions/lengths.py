@@ -100,14 +100,10 @@ def length_training(lab: Lab, params: LengthTraining) -> None:
         seeds=3,
     )
     # No claim: in some arms the seeds scatter so much that the gap is no three times their range. So all is printed.
-    drawn = {kind: [readers.beyond(kind, lab.seed + i) for i in range(3)] for kind in KINDS}
-    for kind, found in drawn.items():
-        lab.number(f"beyond_{kind}", sum(found) / 3, "nat")
-        lab.number(f"beyond_{kind}_least", min(found), "nat")
-        lab.number(f"beyond_{kind}_most", max(found), "nat")
-    gap = (sum(drawn["sinusoidal"]) - sum(drawn["alibi"])) / 3
+    drawn = {kind: [readers.beyond(kind, seed) for seed in lab.seeds()] for kind in KINDS}
+    means = {kind: lab.spread(f"beyond_{kind}", found, "nat") for kind, found in drawn.items()}
     widest = max(max(drawn[kind]) - min(drawn[kind]) for kind in ("sinusoidal", "alibi"))
-    lab.number("gap_in_ranges", gap / widest, "times")
+    lab.number("gap_in_ranges", (means["sinusoidal"] - means["alibi"]) / widest, "times")
     lab.number("inside", readers.inside("alibi", lab.seed), "nat")
     draw(lab, readers)
 

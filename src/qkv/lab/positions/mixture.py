@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from statistics import fmean
 from typing import Annotated
 
 import torch
@@ -86,7 +87,7 @@ def range_training(lab: Lab, params: RangeTraining) -> None:
             unit="accuracy",
             seeds=3,
         )
-    means = {key: sum(score(key, lab.seed + i) for i in range(3)) / 3 for key in (*MASKS, "lstm")}
+    means = {key: fmean(score(key, seed) for seed in lab.seeds()) for key in (*MASKS, "lstm")}
     for key in ("full", "lstm"):
         lab.number(key, means[key], "accuracy")
     lab.number("chance", 1 / SYMBOLS, "accuracy")

@@ -15,6 +15,7 @@ from qkv.lab import figures
 from qkv.lab.checks import above, below, between
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
+from qkv.lab.measures import slope
 from qkv.nn import (
     Attention,
     AttentionConfig,
@@ -82,12 +83,6 @@ def pull(read: Read, x: Tensor) -> float:
     return float(torch.autograd.functional.jacobian(last, first, vectorize=True).norm())
 
 
-def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Of the least-squares line through (x, y)."""
-    x, y = (torch.tensor(v, dtype=torch.float64) for v in zip(*points, strict=True))
-    return float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
-
-
 @experiment()
 def gradient_reach(lab: Lab, params: GradientReach) -> None:
     """Through attention the influence of a distant input falls as a power of the distance, through recurrence
@@ -101,9 +96,9 @@ def gradient_reach(lab: Lab, params: GradientReach) -> None:
     }
     distances = [n for n in (4, 8, 16, 32, 64, 128, 256) if n <= params.longest]
     curves = {key: curve(lab, params, make, distances, key == "matching") for key, make in kinds.items()}
-    logs = {key: [(n, math.log(max(v, 1e-300))) for n, v in points] for key, points in curves.items()}
-    power = {key: slope([(math.log(n + 1), v) for n, v in points]) for key, points in logs.items()}
-    decay = {key: slope(points) for key, points in logs.items()}
+    logs = {key: [math.log(max(v, 1e-300)) for _, v in points] for key, points in curves.items()}
+    power = {key: slope([math.log(n + 1) for n in distances], values) for key, values in logs.items()}
+    decay = {key: slope(distances, values) for key, values in logs.items()}
     lab.claim(
         "power",
         Text(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from random import Random
+from statistics import fmean
 from typing import Annotated
 
 import torch
@@ -164,18 +165,15 @@ def tree_training(lab: Lab, params: TreeTraining) -> None:
 
     claim_height(lab, params)
     # No claim: the seeds of the arm that knows its tree scatter so much that no gap is three times their range.
-    drawn = {key: [score(key, lab.seed + i, params.leaves) for i in range(3)] for key in ARMS}
-    for key, found in drawn.items():
-        lab.number(key, sum(found) / 3, "accuracy")
-        lab.number(f"{key}_least", min(found), "accuracy")
-        lab.number(f"{key}_most", max(found), "accuracy")
-        lab.number(f"{key}_more", sum(score(key, lab.seed + i, params.more) for i in range(3)) / 3, "accuracy")
+    drawn = {key: [score(key, seed, params.leaves) for seed in lab.seeds()] for key in ARMS}
+    heights = {key: lab.spread(key, found, "accuracy") for key, found in drawn.items()}
+    for key in ARMS:
+        lab.number(f"{key}_more", fmean(score(key, seed, params.more) for seed in lab.seeds()), "accuracy")
     for other in ("wrong", "plain"):
         widest = max(max(drawn[key]) - min(drawn[key]) for key in ("tree", other))
-        lab.number(f"{other}_in_ranges", (sum(drawn["tree"]) - sum(drawn[other])) / 3 / widest, "times")
+        lab.number(f"{other}_in_ranges", (heights["tree"] - heights[other]) / widest, "times")
     names = {"tree": Text("tree", "树"), "wrong": Text("wrong tree", "错误的树"), "plain": Text("full", "全注意力")}
     title = Text("Accuracy at the root", "根处的准确率")
-    heights = {key: sum(found) / 3 for key, found in drawn.items()}
     lab.figure("arms", figures.bars(title, Text("accuracy", "准确率"), heights, names))
 
 
