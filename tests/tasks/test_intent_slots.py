@@ -119,6 +119,30 @@ def test_slots_depend_on_intents_only_if_they_are_told() -> None:
         assert torch.equal(before, made.model(batch.ids, batch.tokens)[SLOTS]) is not conditioned
 
 
+def test_what_slots_want_reaches_the_intent_only_if_they_are_told() -> None:
+    for conditioned in (False, True):
+        task = IntentSlots(conditioned=conditioned, **QUIET)
+        made = system(task)
+        batch = task.batches(ROWS, made.tokenizers).load([0, 1])
+        task.loss(True)(made.model, batch)[SLOTS][0].backward()
+        gradient = made.model.outputs[INTENT].linear.weight.grad
+        assert (gradient is not None and bool(gradient.abs().sum() > 0)) is conditioned
+
+
+def test_what_is_measured_is_not_smoothed() -> None:
+    task = IntentSlots(intent=Choice(dropout=0.0, smoothing=0.3), slots=Tagging(dropout=0.0))
+    made = system(task)
+    batch = task.batches(ROWS, made.tokenizers).load([0, 1])
+    with torch.no_grad():
+        made.model.outputs[INTENT].linear.bias += torch.tensor([3.0, 0.0])
+    p = made.model(batch.ids, batch.tokens)[INTENT].log_softmax(-1)
+    nats = -p.gather(1, batch.extra[INTENT].unsqueeze(1)).sum()
+    smoothed = 0.7 * nats - 0.3 * p.mean(1).sum()
+    for training, expected in ((False, nats), (True, smoothed)):
+        found = task.loss(training)(made.model, batch)[INTENT][0]
+        assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
 def test_learned_weights_are_kendalls() -> None:
     task = IntentSlots(weights=Learned(), **QUIET)
     made = system(task)

@@ -216,6 +216,7 @@ def have(name: str, file: str):
 
 CORPORA = [
     pytest.param(Atis(), "bio", marks=have("atis", "train/label")),
+    pytest.param(Atis(pooled=True), "bio", marks=have("atis", "train/label")),
     pytest.param(Snips(), "bio", marks=have("snips", "train/label")),
     pytest.param(ResumeNer(), "bmes", marks=have("resume_ner", "train.char.bmes")),
     pytest.param(WeiboNer(), "bio", marks=have("weibo_ner", "weiboNER_2nd_conll.train")),
@@ -231,3 +232,13 @@ def test_the_corpora_are_whole_legal_and_without_leaks(data, scheme: str) -> Non
     assert all(len(row.words) == len(row.tags) for row in every)
     assert scheme_of(tag for row in every for tag in row.tags) == scheme
     assert broken([row.tags for row in every], scheme) < 0.01  # four rows of Resume and eight of Weibo are
+
+
+@have("atis", "train/label")
+def test_pooled_rows_are_those_of_both_files() -> None:
+    apart, pooled = Atis(), Atis(pooled=True)
+    both = {" ".join(row.words) for split in ("train", "dev") for row in apart.load(split)}
+    test = {" ".join(row.words) for row in apart.load("test")}
+    train, dev = ({" ".join(row.words) for row in pooled.load(split)} for split in ("train", "dev"))
+    assert train | dev == both - test and 0.04 < len(dev) / len(both) < 0.06
+    assert pooled.load("test") == apart.load("test")
