@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.data.files import Pair
-from qkv.data.paradetox import CIVIL, RUDE, ParadetoxStyle, pairs
+from qkv.data.paradetox import CIVIL, RUDE, ParadetoxSpans, ParadetoxStyle, lost, pairs
 from qkv.decoding import Beam, Greedy, generate
 from qkv.decoding.state import DEAD, State
 from qkv.errors import UserError
@@ -242,6 +242,11 @@ def test_measures_that_cannot_be() -> None:
         rewriting_scores(["a"], ["b"], [["c"]], Judges("no such run", "nor this"))
 
 
+def test_what_no_rewrite_keeps() -> None:
+    tags = lost(Pair("So silly , SO very silly .", ("so , very sad .", "So sad")))
+    assert tags == ("O", "B-rude", "O", "O", "O", "B-rude", "O")
+
+
 @pytest.mark.skipif("QKV_DATA" not in os.environ, reason="needs ParaDetox in $QKV_DATA")
 def test_paradetox() -> None:
     sides = {split: pairs(split) for split in ("train", "dev", "test")}  # type: ignore[arg-type]
@@ -251,3 +256,6 @@ def test_paradetox() -> None:
     assert all(p.targets for rows in sides.values() for p in rows)
     style = ParadetoxStyle().load("dev")
     assert {row.labels[0] for row in style} == {RUDE, CIVIL} and len({row.text for row in style}) == len(style)
+    spans_of = ParadetoxSpans().load("test")
+    assert [" ".join(row.words) for row in spans_of] == [" ".join(p.source.split()) for p in sides["test"]]
+    assert 0.1 < sum(tag != "O" for row in spans_of for tag in row.tags) / sum(len(r.words) for r in spans_of) < 0.4

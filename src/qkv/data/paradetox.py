@@ -6,13 +6,14 @@ is "dev". CC0. The published test set is not part of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from qkv.data import sources
 from qkv.data.files import Pair
-from qkv.data.labelled import Labelled
+from qkv.data.labelled import Labelled, Tagged
 from qkv.data.splits import Split, hundredth
 
 RUDE, CIVIL = "rude", "civil"
@@ -70,3 +71,33 @@ class ParadetoxCivil:
     def load(self, split: Split) -> list[str]:
         """Every rewrite once."""
         return list(dict.fromkeys(text for pair in pairs(split) for text in pair.targets))
+
+
+@dataclass(frozen=True)
+class ParadetoxSpans:
+    """The rude sentences with the words tagged that no rewrite keeps: what people took out or said otherwise, which is
+    mostly what was rude. Tags are B-rude, I-rude and O."""
+
+    rows: ClassVar[str] = "tagged"
+
+    def load(self, split: Split) -> list[Tagged]:
+        """The sentences of a split, in words between spaces."""
+        return [Tagged(tuple(pair.source.split()), lost(pair)) for pair in pairs(split)]
+
+
+def lost(pair: Pair) -> tuple[str, ...]:
+    """The tag of each word of the source.
+
+    >>> lost(Pair("You silly old fool , go !", ("You may go .", "please go")))
+    ('O', 'B-rude', 'I-rude', 'I-rude', 'O', 'O', 'O')
+    """
+    kept = {word for target in pair.targets for word in _letters(target)}
+    gone = [bool(word := _letters(part)) and kept.isdisjoint(word) for part in pair.source.split()]
+    return tuple(
+        "O" if not now else f"I-{RUDE}" if before else f"B-{RUDE}"
+        for before, now in zip([False, *gone], gone, strict=False)
+    )
+
+
+def _letters(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))

@@ -23,7 +23,7 @@ from qkv.config import entry_name, override, parse, plain
 from qkv.data.corpora import Corpora
 from qkv.data.datasets import Cmudict, Files, Multi30k, Tinyshakespeare
 from qkv.data.dialogues import Sgd, Woz
-from qkv.data.paradetox import Paradetox, ParadetoxCivil, ParadetoxStyle
+from qkv.data.paradetox import Paradetox, ParadetoxCivil, ParadetoxSpans, ParadetoxStyle
 from qkv.data.simulation import Simulated
 from qkv.data.stsb import Stsb
 from qkv.data.tagged_corpora import TaggedCorpora
@@ -74,6 +74,7 @@ Data = (
     | Paradetox
     | ParadetoxStyle
     | ParadetoxCivil
+    | ParadetoxSpans
     | Simulated
     | Files
 )
