@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+from rich.text import Text
 
+from qkv.cli import app
 from qkv.cli.predict import waiting
 from qkv.errors import UserError
 
@@ -22,6 +25,18 @@ def test_help_does_not_import_torch() -> None:
     code = program + "assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "explain" in done.stdout, done.stderr
+
+
+def test_no_help_is_eaten_as_markup() -> None:
+    """What stands in brackets is a style to rich, which shows nothing of one that it does not know."""
+    waiting, seen = [typer.main.get_command(app)], 0
+    while waiting:
+        command = waiting.pop()
+        waiting += getattr(command, "commands", {}).values()
+        for help in (getattr(option, "help", None) or "" for option in command.params):
+            assert Text.from_markup(help).plain == help
+            seen += bool(help)
+    assert seen > 50
 
 
 def test_memory_is_kept_before_the_first_tensor_is_made(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

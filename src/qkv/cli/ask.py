@@ -17,7 +17,7 @@ FIGURES = Path("runs") / "lab"
 
 def ask(
     question: list[str] = typer.Argument(help="A number (69: list A; b9: list B) or words in either language."),
-    lang: str | None = typer.Option(None, "--lang", help="zh or en [default: the terminal's language]."),
+    lang: str | None = typer.Option(None, "--lang", help="zh or en.", show_default="the terminal's language"),
     seed: int = typer.Option(0, "--seed", help="Of everything that the run draws."),
     run: bool = typer.Option(True, "--run/--no-run", help="Run the experiments now, or show the last recorded run."),
     quick: bool = typer.Option(False, "--quick", help="Run what takes seconds; show the recorded run of the rest."),

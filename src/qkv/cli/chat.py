@@ -29,7 +29,7 @@ COMMANDS = {
 def chat(
     run: Path = typer.Argument(help="A run folder of the task dialogue_state."),
     session: str = typer.Option("main", "--session", help="Its name in the store; an old one goes on."),
-    store: Path | None = typer.Option(None, "--store", help="SQLite file [default: chat.db in the run folder]."),
+    store: Path | None = typer.Option(None, "--store", help="SQLite file.", show_default="chat.db in the run folder"),
     domain: Path | None = typer.Option(None, "--domain", help="YAML: questions, answers and what can be found."),
     scope: Path | None = typer.Option(
         None, "--scope", help="A run of classify, with a fitted scope or with the label --oos for what is not meant."

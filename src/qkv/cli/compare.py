@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qkv.text.compare import Comparison
 
 NUMBER = 4  # digits of the numbers whose cuts are compared
-HEAD = ("tokenizer", "file", "tokens/word", "tokens/char", "bits/byte", "unknown", "typo changes", "typo lengthens")
+HEAD = ("tokenizer", "file", "tokens a word", "a character", "bits a byte", "unknown", "typo changes", "lengthens")
 
 
 def compare(
@@ -60,8 +60,8 @@ def _table(found: dict[tuple[Path, Path], Comparison]) -> None:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in HEAD:
-        table.add_column(name)
+    for name in HEAD:  # a long path goes on in the next line, a heading breaks at its spaces only
+        table.add_column(name, overflow="fold", min_width=max(map(len, name.split())))
     for (path, file), one in found.items():
         figures = (one.fertility, one.tokens_per_character, one.bits_per_byte)
         percent = (one.unknown, one.changed)

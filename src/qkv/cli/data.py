@@ -87,7 +87,7 @@ def _shown(row: Any) -> str:
 def tokenizer(
     file: Path = typer.Argument(help="Text, or the columns source, target or text of a TSV or JSONL file."),
     kind: str = typer.Option("bpe", "--kind", help="characters, words, bpe, byte_bpe, word_piece or unigram."),
-    vocab_size: int | None = typer.Option(None, "--vocab-size", help="Ids in all [default: the kind's]."),
+    vocab_size: int | None = typer.Option(None, "--vocab-size", help="Ids in all.", show_default="the kind's"),
     column: str = typer.Option("text", "--column", help="The column of a TSV or JSONL file to learn from."),
     out: Path = typer.Option(Path("tokenizer.json"), "--out", help="Where to write it."),
 ) -> None:

@@ -19,9 +19,9 @@ def explain(
     run: Path = typer.Argument(help="A run folder or a Hugging Face folder."),
     text: str = typer.Argument(help="The text to read."),
     html: Path | None = typer.Option(None, "--html", help="Write one self-contained page with every layer and head."),
-    layer: int | None = typer.Option(None, "--layer", help="Layer to draw, from 0 [default: the last]."),
-    head: int | None = typer.Option(None, "--head", help="Head to draw, from 0 [default: the mean of all]."),
-    site: str | None = typer.Option(None, "--site", help="encoder, cross or decoder [default: all there are]."),
+    layer: int | None = typer.Option(None, "--layer", help="Layer to draw, from 0.", show_default="the last"),
+    head: int | None = typer.Option(None, "--head", help="Head to draw, from 0.", show_default="the mean of all"),
+    site: str | None = typer.Option(None, "--site", help="encoder, cross or decoder.", show_default="all there are"),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
 ) -> None:
     """Draw attention: encoder, decoder and cross, per layer and head. Rows look, columns are looked at."""

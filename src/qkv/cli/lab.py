@@ -22,7 +22,9 @@ def lab(
     ctx: typer.Context,
     host: str = typer.Option("127.0.0.1", "--host", help="Where to listen; anything but loopback opens it to others."),
     port: int = typer.Option(8133, "--port", min=0, max=65535, help="0: any that is free."),
-    run: list[Path] = typer.Option([], "--run", help="A run folder to look into; repeatable [default: all in ./runs]."),
+    run: list[Path] = typer.Option(
+        [], "--run", help="A run folder to look into; repeatable.", show_default="all in ./runs"
+    ),
     seconds: float = typer.Option(600.0, "--seconds", min=1, help="The longest that one run from a page may take."),
     memory: float = typer.Option(4.0, "--memory", min=0.1, help="GB that one run from a page may take."),
     browser: bool = typer.Option(False, "--browser", help="Open it in the browser."),

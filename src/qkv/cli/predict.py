@@ -30,7 +30,9 @@ def predict(
     as_json: bool = typer.Option(False, "--json", help="One JSON object a text."),
     nbest: int = typer.Option(1, "--nbest", help="So many answers a text; what is written needs a beam as wide."),
     output: Path | None = typer.Option(None, "--output", help="Write to a file instead of standard output."),
-    max_new: int | None = typer.Option(None, "--max-new", min=1, help="Most new tokens [default: the task's rule]."),
+    max_new: int | None = typer.Option(
+        None, "--max-new", min=1, help="Most new tokens.", show_default="the task's rule"
+    ),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
 ) -> None:
     """Answer texts given as arguments, in a file, or line by line on standard input."""

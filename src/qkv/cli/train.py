@@ -12,16 +12,15 @@ def train(
     overrides: list[str] | None = typer.Argument(
         None, metavar="[KEY=VALUE]...", help="Changes, such as training.max_steps=4000 or data.train=my.tsv."
     ),
-    out: Path | None = typer.Option(None, "--out", help="The run folder [default: runs/RECIPE]."),
+    out: Path | None = typer.Option(None, "--out", help="The run folder.", show_default="runs/RECIPE"),
     fresh: bool = typer.Option(False, "--fresh", help="Begin anew even if the folder holds a run."),
     init: str | None = typer.Option(None, "--init", help="Fine-tune the weights of a run or a Hugging Face folder."),
 ) -> None:
     """Train a model. The same command resumes an interrupted run, and says so when it is finished.
 
-    Your own data: [bold]data.train=FILE data.dev=FILE[/bold], TSV or JSONL with the columns [italic]source[/italic] and
-    [italic]target[/italic] (translate), [italic]text[/italic] and [italic]label[/italic] (classify),
-    [italic]words[/italic] and [italic]tags[/italic] (tag), or [italic]text[/italic] alone, also .txt (language_model);
-    of dialogues (dialogue_state) JSONL.
+    Your own data: [bold]data.train=FILE data.dev=FILE[/bold]. TSV or JSONL with the columns
+    [i]source target[/i] for translate, [i]text label[/i] for classify, [i]words tags[/i] for tag,
+    [i]text[/i] (or .txt) for language models; JSONL of dialogues for dialogue_state.
     """
     from dataclasses import replace
 

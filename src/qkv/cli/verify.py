@@ -10,9 +10,9 @@ import typer
 
 
 def verify(
-    names: list[str] | None = typer.Argument(None, metavar="[EXPERIMENT]...", help="Only these [default: all]."),
+    names: list[str] | None = typer.Argument(None, metavar="[EXPERIMENT]...", help="Only these.", show_default="all"),
     full: bool = typer.Option(False, "--full/--quick", help="Also what trains for up to a minute."),
-    jobs: int = typer.Option(0, "--jobs", min=0, help="Experiments at once [default: one a core]."),
+    jobs: int = typer.Option(0, "--jobs", min=0, help="Experiments at once.", show_default="one a core"),
     seed: int = typer.Option(0, "--seed", help="Of everything that the runs draw."),
     record: Path | None = typer.Option(None, "--record", help="Put the evidence into this ledger (JSON lines)."),
 ) -> None:
