@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qkv.text.compare import Comparison
 
 NUMBER = 4  # digits of the numbers whose cuts are compared
-HEAD = ("tokenizer", "file", "tokens a word", "a character", "bits a byte", "unknown", "typo changes", "lengthens")
+HEAD = ("tokenizer", "file", "tokens a word", "a character", "bits a byte", "unknown", "typo changes", "longer")
 
 
 def compare(

@@ -38,7 +38,7 @@ def evaluate(
         None, metavar="[KEY=VALUE]...", help="Other decoding, such as beam.width=8 or greedy={}."
     ),
     data: Path | None = typer.Option(None, "--data", help="Your own TSV or JSONL file instead of the recipe's data."),
-    split: str | None = typer.Option(None, "--split", help="train, dev or test [default: test, dev without one]."),
+    split: str | None = typer.Option(None, "--split", help="train, dev or test.", show_default="test, dev without one"),
     limit: int | None = typer.Option(None, "--limit", min=1, help="At most so many rows, evenly spaced."),
     calibrate: bool = typer.Option(
         False, "--calibrate", help="First fit a classifier's temperature on the dev split, and keep it in RUN."
@@ -58,8 +58,8 @@ def evaluate(
     recipe = with_decoding(found.recipe, overrides or ())
     if data is None and not (run / "config.yaml").is_file():
         raise UserError(f"{run} has no data of its own; give --data FILE")
-    rows, name = (recipe.task.read(str(data)), str(data)) if data else _split(recipe, split)
-    rows = spaced(rows, limit)
+    given, name = (recipe.task.read(str(data)), str(data)) if data else _split(recipe, split)
+    rows: list[Any] = spaced(given, limit)
     if calibrate:
         from qkv.tasks.calibration import classifier
 

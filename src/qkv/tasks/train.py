@@ -155,7 +155,8 @@ def _on_dev(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def _told(result: FitResult) -> str:
     figures = ", ".join(f"dev {name} {value:.4g}" for name, value in result.metrics.items())
-    return f"{result.step:,} updates, {result.elapsed / 60:.1f} minutes{', ' + figures if figures else ''}"
+    time = f"{result.elapsed / 60:.1f} minutes" if result.elapsed >= 60 else f"{result.elapsed:.0f} seconds"
+    return f"{result.step:,} updates, {time}{', ' + figures if figures else ''}"
 
 
 def _silent(_: str) -> None:
