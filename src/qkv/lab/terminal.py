@@ -24,6 +24,7 @@ RAISED |= {"⊤": "ᵀ", "−": "⁻", "'": "′", "′": "′"}
 LOWERED = dict(zip("0123456789+-=()aehijklmnoprstuvxβγρ", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓᵦᵧᵨ", strict=True))
 LOWERED |= {"−": "₋"}
 UP, DOWN = "\ue000", "\ue001"  # stand for ^ and _ until LaTeX is done with
+OPEN, SHUT = "\ue002", "\ue003"  # around a fraction, which a function before it takes as a whole
 
 WORDS = {
     "en": {
@@ -54,12 +55,21 @@ def plain_math(latex: str) -> str:
 
     >>> plain_math(r"\\frac{QK^\\top}{\\sqrt{d_k}}"), plain_math("x_{t-1}^2"), plain_math(r"e^{-\\lambda t}")
     ('QKᵀ/√(dₖ)', 'xₜ₋₁²', 'e^(-λ t)')
+    >>> plain_math(r"\\ln\\frac{q_a}{q_b}")
+    'ln(qₐ/q_b)'
     """
     text = re.sub(r"\\[td]frac", r"\\frac", latex.strip())
     while (shorter := _scripts(text)) != text:
         text = shorter
     text = _converter().latex_to_text(text).translate({ord(UP): "^", ord(DOWN): "_"})
+    while OPEN in text:  # from the inside out
+        text = re.sub(rf"((?:ln|log|exp) ?)?{OPEN}([^{OPEN}{SHUT}]*){SHUT}", _fraction, text)
     return re.sub(r"\s+(?=[\s),.;|\]])", "", text).replace("\n", " ").strip()
+
+
+def _fraction(match: re.Match[str]) -> str:
+    """A fraction; in parentheses where a function is of it."""
+    return f"{match[1].strip()}({match[2]})" if match[1] else match[2]
 
 
 def _scripts(latex: str) -> str:
@@ -85,8 +95,8 @@ def _converter() -> Any:
 
     def fraction(node: Any, l2tobj: Any) -> str:
         parts = [l2tobj.nodelist_to_text([argument]).strip() for argument in node.nodeargd.argnlist]
-        above, below = (p if re.fullmatch(r"[\w∂√]+(\(.*\))?", p) and len(p) < 4 else f"({p})" for p in parts)
-        return f"{above}/{below if not parts[1].startswith('√') else parts[1]} "
+        above, below = (p if re.fullmatch(rf"[\w∂√{UP}{DOWN}]+(\(.*\))?", p) and len(p) < 4 else f"({p})" for p in parts)
+        return f"{OPEN}{above}/{below if not parts[1].startswith('√') else parts[1]}{SHUT} "
 
     symbols = get_default_latex_context_db()
     ours = [MacroTextSpec("frac", simplify_repl=fraction)]
