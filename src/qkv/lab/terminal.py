@@ -54,7 +54,7 @@ def plain_math(latex: str) -> str:
     """LaTeX as one line of Unicode.
 
     >>> plain_math(r"\\frac{QK^\\top}{\\sqrt{d_k}}"), plain_math("x_{t-1}^2"), plain_math(r"e^{-\\lambda t}")
-    ('QKᵀ/√(dₖ)', 'xₜ₋₁²', 'e^(-λ t)')
+    ('QKᵀ/√(dₖ)', 'xₜ₋₁²', 'e^(-λt)')
     >>> plain_math(r"\\ln\\frac{q_a}{q_b}")
     'ln(qₐ/q_b)'
     """
@@ -95,7 +95,8 @@ def _converter() -> Any:
 
     def fraction(node: Any, l2tobj: Any) -> str:
         parts = [l2tobj.nodelist_to_text([argument]).strip() for argument in node.nodeargd.argnlist]
-        above, below = (p if re.fullmatch(rf"[\w∂√{UP}{DOWN}]+(\(.*\))?", p) and len(p) < 4 else f"({p})" for p in parts)
+        short = re.compile(rf"[\w∂√{UP}{DOWN}]+(\(.*\))?")
+        above, below = (p if short.fullmatch(p) and len(p) < 4 else f"({p})" for p in parts)
         return f"{OPEN}{above}/{below if not parts[1].startswith('√') else parts[1]}{SHUT} "
 
     symbols = get_default_latex_context_db()
