@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 from functools import cache
@@ -36,5 +37,7 @@ def experiments() -> dict[str, Experiment]:
 def find_experiment(name: str) -> Experiment:
     """The experiment of that name; UserError if there is none."""
     if name not in experiments():
-        raise UserError(f"there is no experiment {name!r}; choose one of {', '.join(experiments())}")
+        near = difflib.get_close_matches(name, experiments(), n=5, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "an answer names its own: qkv ask 69"
+        raise UserError(f"there is no experiment {name!r}; {hint}")
     return experiments()[name]
