@@ -58,6 +58,25 @@ def test_it_is_chosen_by_what_is_reported() -> None:
     assert by["macro_f1"] == pytest.approx([(2 * 8 / (8 + 10)) / 2, 1.0]), "F1 is 16/18 of the frequent label, 0 else"
 
 
+def test_only_training_texts_are_counted() -> None:
+    found = learn(TEXTS, LABELS, ["a new film"], ["y"])
+    names = {name.removeprefix("words__") for name in found.vectorizer.get_feature_names_out()}
+    assert "film" in names and "new" not in names
+    assert learn(TEXTS, LABELS, ["a new film"] * 9, ["y"] * 9).vectorizer.transform(["good"]).toarray() == (
+        pytest.approx(found.vectorizer.transform(["good"]).toarray())
+    ), "nor is how often words are in the others"
+
+
+def test_balanced_labels_weigh_alike() -> None:
+    """Of a word that is not known, only how often labels were seen can be told; balanced, not even that."""
+    texts, labels = ["x a"] * 8 + ["x b"] * 2, ["often"] * 8 + ["rare"] * 2
+    plain, fair = (
+        learn(texts, labels, texts, labels, strengths=(1.0,), balanced=balanced) for balanced in (False, True)
+    )
+    assert plain.probabilities(["nothing"])[0, 0] > 0.7
+    assert fair.probabilities(["nothing"])[0, 0] == pytest.approx(0.5, abs=0.02)
+
+
 def test_chinese_by_letters() -> None:
     found = learn(
         ["很好", "不好", "好吃", "难吃"], ["y", "n", "y", "n"], ["很好吃"], ["y"], [Features(0, 2, across=True)]

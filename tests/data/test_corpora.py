@@ -85,6 +85,45 @@ def test_quoted_cells_marks_and_escapes(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert every(corpora.Cold()) == [Labelled("也是", ("offensive",))]
 
 
+NAMED = {
+    "sst2": (corpora.Sst2, {"train.tsv": "fine\t1\npoor\t0\n", "dev.tsv": "dull\t0\n"}),
+    "r8": (corpora.R8, {"train.txt": "earn\tfine\nship\tpoor\nship\tdull\n"}),
+    "chnsenticorp": (
+        corpora.Chnsenticorp,
+        {"train.tsv": "label\ttext\n1\tfine\n0\tpoor\n", "dev.tsv": "l\tt\n0\tdull\n"},
+    ),
+    "ag_news_test": (
+        corpora.AgNews,
+        {"classes.txt": "World\nSports\n", "test.csv": '"1","fi","ne"\n"2","po","or"\n"2","du","ll"\n'},
+    ),
+    "sarcasm_headlines": (
+        corpora.SarcasmHeadlines,
+        {
+            "train.jsonl": '{"headline": "fine", "is_sarcastic": 1}\n{"headline": "poor", "is_sarcastic": 0}\n',
+            "dev.jsonl": '{"headline": "dull", "is_sarcastic": 0}\n',
+        },
+    ),
+    "isarcasm": (corpora.Isarcasm, {"train.En.csv": ",tweet,sarcastic\n0,fine,1\n1,poor,0\n2,dull,0\n3, ,0\n"}),
+}
+LABELS = {
+    "sst2": ("positive", "negative"),
+    "r8": ("earn", "ship"),
+    "chnsenticorp": ("good", "bad"),
+    "ag_news_test": ("World", "Sports"),
+    "sarcasm_headlines": ("sarcastic", "serious"),
+    "isarcasm": ("sarcastic", "serious"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_text_has_its_own_label(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    entry, files = NAMED[name]
+    dataset(monkeypatch, tmp_path, name, {file: content.encode() for file, content in files.items()})
+    fine, other = LABELS[name]
+    found = {row.text.replace(" ", ""): row.labels for row in every(entry())}
+    assert found == {"fine": (fine,), "poor": (other,), "dull": (other,)}
+
+
 def test_headers_are_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     row = json.dumps({"label": "sci.med", "text": "From: a\nSubject: b\n\nbody\n\nmore"}).encode()
     other = json.dumps({"label": "sci.med", "text": "From: a\n\nother"}).encode()

@@ -111,6 +111,13 @@ def test_labels_that_cannot_be() -> None:
         task.evaluate(system(task, ROWS), [Labelled("a", ("perhaps",))], Greedy())
 
 
+def test_every_label_has_its_own_count() -> None:
+    """Whichever is met first."""
+    for labels in (["b", "a", "b"], ["a", "b", "b"], ["b", "b", "a"]):
+        found = LabelSet.of(labels)
+        assert (found.names, found.counts, found.number("b")) == (("a", "b"), (1, 2), 1)
+
+
 def test_labels_survive_the_disk(tmp_path: Path) -> None:
     labels = Labels({"label": LabelSet.of(["ü", "a", "a"])})
     labels.save(tmp_path)

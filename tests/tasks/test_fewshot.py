@@ -47,6 +47,12 @@ def test_descriptions_alone_say_what_a_label_is() -> None:
     assert in_words("Refund_not-here") == "refund not here"
 
 
+def test_a_long_description_attracts_no_more_than_a_short_one() -> None:
+    vectors = {"long": [0.0, 9.0], "short": [0.1, 0.0]}
+    found = described(lambda texts: torch.tensor([vectors[text] for text in texts]), ["long", "short"])
+    assert found.predict(torch.tensor([[0.6, 0.8], [0.8, 0.6]])) == ["long", "short"]
+
+
 def test_shots_are_so_many_of_each() -> None:
     rows = [Labelled(str(i), ("often" if i % 10 else "rare",)) for i in range(50)]
     chosen = shots(rows, 8)

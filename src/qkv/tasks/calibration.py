@@ -9,14 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qkv.data.buckets import BucketConfig
 from qkv.data.labelled import Labelled
-from qkv.data.readings import Readings
 from qkv.errors import UserError
 from qkv.models import Choice
 from qkv.tasks.classify import LABEL, Classify
 from qkv.tasks.folder import WEIGHTS, Run
-from qkv.tasks.reading import CELLS
+from qkv.tasks.reading import side_by_side
 from qkv.tasks.task import System
 from qkv.training.checkpoint import replace_file
 from qkv.training.weights import save_weights, weights
@@ -58,8 +56,7 @@ def classifier(run: Run) -> Classify:
 def scores_of(system: System, task: Classify, rows: Sequence[Labelled]) -> tuple[Tensor, Tensor]:
     """The scores [N,C] of labelled rows before any temperature, and the numbers [N] of their labels, in float64."""
     readings = task.readings(rows, system.tokenizers, system.model.max_length)
-    config = BucketConfig(tokens=max([CELLS, *(len(r.ids) for r in readings)]))
-    source = Readings(readings, config, None, system.tokenizers.target.pad_id or 0)
+    source = side_by_side(system, readings)
     scores = torch.zeros(len(rows), len(system.tokenizers.labels[LABEL]), dtype=torch.float64)
     for numbers in source.plan(0):
         batch = source.load(numbers).to(system.device)

@@ -19,14 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from qkv.data.batch import pad
 from qkv.data.couples import SIMILARITY, Couple, Couples
 from qkv.data.labelled import Labelled
+from qkv.data.readings import Reading
 from qkv.errors import UserError
 from qkv.models import Reader, pooled
 from qkv.models.likeness import Regression
-from qkv.nn import Tokens
-from qkv.tasks.reading import framed
+from qkv.tasks.reading import framed, side_by_side
 from qkv.tasks.task import System
 from qkv.training.config import TrainingConfig
 from qkv.training.fit import fit
@@ -140,20 +139,19 @@ def contrast(
     return System(made, system.tokenizers)
 
 
-def vectors_of(system: System, longest: int = 256, rows: int = 64) -> Encode:
+def vectors_of(system: System, longest: int = 256) -> Encode:
     """Texts -> the mean of their hidden states in a system's encoder, of length 1, [N,E]."""
 
     @torch.inference_mode()
     def encode(texts: Sequence[str]) -> Tensor:
         model: Any = system.model.eval()
-        bound = min(longest, system.model.max_length or longest)
-        found = [torch.empty(0, model.config.stack.d_model)]
-        for start in range(0, len(texts), rows):
-            some = texts[start : start + rows]
-            ids = [x for x, _ in framed(system.tokenizers, some, [None] * len(some), bound)]
-            tokens = Tokens.from_lengths([len(x) for x in ids])
-            memory = model.encode(pad(ids, system.tokenizers.target.pad_id or 0), tokens)
-            found.append(F.normalize(pooled(memory.x, memory.tokens), dim=-1))
-        return torch.cat(found)
+        found = torch.zeros(len(texts), model.config.stack.d_model)
+        ids = framed(system.tokenizers, texts, [None] * len(texts), min(longest, model.max_length or longest))
+        source = side_by_side(system, [Reading(x) for x, _ in ids])
+        for rows in source.plan(0):
+            batch = source.load(rows).to(system.device)
+            memory = model.encode(batch.ids, batch.tokens)
+            found[rows] = F.normalize(pooled(memory.x, memory.tokens), dim=-1).cpu()
+        return found
 
     return encode

@@ -48,8 +48,13 @@ def decisions(system: System, readings: Sequence[Reading]) -> dict[str, list[Dec
     """What every output decides on each reading, in their order. Raises UserError for a model without outputs."""
     if not readings:
         return {name: [] for name in _outputs(system)}
-    config = BucketConfig(tokens=max(CELLS, *(len(r.ids) for r in readings)))
-    return decided(system, Readings(readings, config, None, system.tokenizers.target.pad_id or 0))
+    return decided(system, side_by_side(system, readings))
+
+
+def side_by_side(system: System, readings: Sequence[Reading]) -> Readings:
+    """Readings to be answered, as batches of as many tokens as are read side by side."""
+    config = BucketConfig(tokens=max([CELLS, *(len(r.ids) for r in readings)]))
+    return Readings(readings, config, None, system.tokenizers.target.pad_id or 0)
 
 
 @torch.inference_mode()
