@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+NUMBERS = re.compile(r"\[[\d\s,.+eE-]+\]")
+
 
 def write(record: dict[str, Any], path: Path) -> None:
-    """Replaces the file in one go."""
+    """Replaces the file in one go. A list of numbers, such as a sentence of ids, stands on one line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".tmp")
-    fresh.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    text = NUMBERS.sub(_on_one_line, json.dumps(record, indent=1, ensure_ascii=False))
+    fresh.write_text(text + "\n")
     fresh.replace(path)
 
 
@@ -32,3 +36,7 @@ def newest(folder: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     records = sorted((read(path) for path in folder.glob("*.json")), key=lambda record: record["date"])
     latest = {cell["name"]: (record, cell) for record in records for cell in record["cells"]}
     return list(latest.values())
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{' '.join(numbers[0][1:-1].split())}]"
