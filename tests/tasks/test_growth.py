@@ -116,6 +116,17 @@ def _tokens(made: System) -> list[str]:
     return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
+def test_answers_are_drawn_from_what_is_believed() -> None:
+    task, made = Classify(), system(Classify(), OLD)
+    [decision] = task.decide(made, OLD[:1])
+    names = made.tokenizers.labels[LABEL].names
+    believed = dict(zip((names[i] for i in decision.labels), decision.probabilities, strict=True))
+    drawn = growth.answered(task, made, OLD[:1] * 2000)
+    assert {row.text for row in drawn} == {OLD[0].text}
+    for name, p in believed.items():
+        assert sum(row.labels == (name,) for row in drawn) / 2000 == pytest.approx(p, abs=0.05)
+
+
 def test_a_stack_of_another_shape_is_refused() -> None:
     task, old = Classify(), system(Classify(), OLD)
     other = {"encoder_only": {"stack": {**SIZES, "d_model": 8}}}

@@ -25,7 +25,7 @@ from qkv.models import DecoderOnlyConfig, EmbeddingConfig, StackConfig, build
 from qkv.nn import Tokens
 from qkv.tasks import recipe as recipes
 from qkv.tasks.mentions import words
-from qkv.tasks.rewriting import Avoid, Guide, Guided, probability
+from qkv.tasks.rewriting import Avoid, Guide, Guided, Judges, probability, rewriting_scores
 from qkv.tasks.toxicity import (
     auc,
     identity_bias,
@@ -60,6 +60,13 @@ def test_log_odds_by_hand() -> None:
     z = log_odds(["x", "x", "y"], ["x", "y", "y"], prior=6)
     assert z["x"] == pytest.approx((math.log(5 / 4) - math.log(4 / 5)) / math.sqrt(1 / 5 + 1 / 4))
     assert z["y"] == pytest.approx(-z["x"])
+
+
+def test_a_word_counts_once_in_a_text_and_must_be_rare_elsewhere() -> None:
+    assert log_odds(["x x x", "y"], ["x", "y"]) == log_odds(["x", "y"], ["y", "x"])
+    rude, civil = ["you silly"] * 90 + ["me silly"] * 10, ["you fine"] * 50 + ["me fine"] * 50
+    assert log_odds(rude, civil)["you"] > 2
+    assert [*lexicon(rude, civil, least=2.0).scores] == ["silly"]
 
 
 @given(st.lists(st.integers(0, 5), max_size=8), st.lists(st.integers(0, 5), max_size=8))
@@ -102,11 +109,11 @@ def test_who_is_named_is_named_by_whole_words() -> None:
 @pytest.mark.parametrize("config", [BPE(60, 1), ByteBPE(300, 1), Words(), Characters(), BPE(400, 1)], ids=str)
 def test_avoided_words_by_the_slow_twin(config: object) -> None:
     """Every continuation of every prefix is barred if and only if a word that it touches is then forbidden."""
-    tokenizer = learned(config, [*RUDE_TEXTS, *CIVIL_TEXTS])  # type: ignore[arg-type]
+    tokenizer = learned(config, [*RUDE_TEXTS, *CIVIL_TEXTS, "Silly SILLY sILly"])  # type: ignore[arg-type]
     forbidden = {"silly", "egg", "plan"}
     avoid = Avoid(tokenizer, forbidden)
     rng = random.Random(0)
-    for text in ["", "a", "a sil", "you sill", "what a pl", "th", "an eg", "silly goose"]:
+    for text in ["", "a", "a sil", "you sill", "what a pl", "th", "an eg", "silly goose", "a Sil"]:
         ids = tokenizer.encode(text)
         scores = torch.tensor([[[rng.random() for _ in range(tokenizer.vocab_size)]]])
         state = State.start([0], torch.tensor([9]), 1, 1, 2)
@@ -217,6 +224,8 @@ def test_rewriting_is_judged_by_runs(tmp_path: Path) -> None:
     scores = found.recipe.task.evaluate(found.system, rows, Greedy())
     assert scores["style_accuracy"] > 0.9 and scores["joint"] <= min(scores["style_accuracy"], scores["similarity"])
     assert scores["chrf_to_references"] > scores["similarity"] > 0.3
+    nothing = rewriting_scores([rows[0].source], [" "], [rows[0].targets], Judges(**judges))
+    assert set(nothing.values()) == {0.0}
     (tmp_path / "words.txt").write_text("nice\n")
     careful = replace(found.recipe.task, avoid=str(tmp_path / "words.txt"))
     answers = careful.predict(found.system, [row.source for row in rows], Greedy())
@@ -236,14 +245,12 @@ def recipes_open(folder: Path):  # type: ignore[no-untyped-def]
 def test_measures_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="needs judges"):
         Translate(measure="rewriting")
-    from qkv.tasks.rewriting import Judges, rewriting_scores
-
     with pytest.raises(UserError, match="no run folder"):
         rewriting_scores(["a"], ["b"], [["c"]], Judges("no such run", "nor this"))
 
 
 def test_what_no_rewrite_keeps() -> None:
-    tags = lost(Pair("So silly , SO very silly .", ("so , very sad .", "So sad")))
+    tags = lost(Pair("So silly , SO very silly .", ("so sad .", "So , very sad")))
     assert tags == ("O", "B-rude", "O", "O", "O", "B-rude", "O")
 
 

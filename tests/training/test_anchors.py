@@ -101,3 +101,13 @@ def test_it_is_a_mean_and_leaves_the_model_as_it_was() -> None:
         fisher_diagonal(model, CrossEntropy(), [])
     with pytest.raises(ValueError, match="no parameter"):
         Anchored(CrossEntropy(), {"other": torch.zeros(1)}, 1.0)(model, batch(x, y))
+
+
+def test_the_fisher_is_measured_without_dropout() -> None:
+    torch.manual_seed(0)
+    model, (x, y) = Logistic(), drawn(1)
+    plain = fisher_diagonal(model, CrossEntropy(), [batch(x, y)])["linear.weight"]
+    model.linear = nn.Sequential(nn.Dropout(0.9), model.linear)
+    for _ in range(3):
+        found = fisher_diagonal(model.train(), CrossEntropy(), [batch(x, y)])["linear.1.weight"]
+        torch.testing.assert_close(found, plain)
