@@ -76,6 +76,7 @@ class Task(Protocol):
 
     def agree(self, config: ModelConfig) -> None:
         """Raise UserError where a model of the right shape cannot serve; asked when a recipe is read."""
+        return
 
     def labels(self, rows: Sequence[Any]) -> Labels:
         """The labels in the rows of the training split; none for a task that writes text."""
