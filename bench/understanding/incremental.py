@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bench.understanding.records import SEEDS, Cell, Results, spread, table
@@ -166,5 +167,19 @@ def main(results: Results) -> str:
         [name, *(spread(found, figure) for figure in figures), spread(found, "seconds", scale=1, digits=0)]
         for name, found in cells.items()
     ]
+    told = verdict({name: found for name, found in cells.items() if found and "lost" in found[0]})
     head = ["what is done", "old before", "old after", "new", "mean", "forgotten", "among old", "seconds"]
-    return f"## Incremental training\n\n{NOTE}\n\n{table(head, rows)}\n\n{results.machine()}"
+    return f"## Incremental training\n\n{NOTE}\n\n{table(head, rows)}\n\n{told}\n\n{results.machine()}"
+
+
+def verdict(cells: dict[str, list[Cell]]) -> str:
+    """What forgets least and what serves both halves best, and how much is still known."""
+    if "nothing" not in cells:
+        return ""
+    means = {name: {f: 100 * fmean(c[f] for c in found) for f in found[0]} for name, found in cells.items()}
+    best, naive = max(means, key=lambda name: means[name]["both"]), means["nothing"]
+    return (
+        f"With nothing done {naive['lost']:.0f} points of the first half are forgotten; if only its labels compete, "
+        f"{naive['known']:.0f} % are still right: answers are no longer said before they are no longer known. Best for "
+        f"both halves is {best} ({means[best]['both']:.1f}, forgotten {means[best]['lost']:.1f})."
+    )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bench.understanding.records import SEEDS, Cell, Results, qkv, spread, table
@@ -41,6 +42,8 @@ source (chrF) and fluency (a language model of civil sentences needs no more bit
 human rewrites). Guided: beams are weighed by a small classifier, not the one that judges.
 
 {rewriting}
+
+{verdict}
 
 {machine}"""
 
@@ -166,11 +169,25 @@ def main(results: Results) -> str:
         ):
             trained(recipe, Path(folder), *more)
     tagged = results.seeds("tagger", lambda seed: tagger(seed, judges, results.runs / f"tagger {seed}"))
-    return NOTE.format(
-        spans=_spans(results, judges, tagged),
-        rewriting=_rewriting(results, judges, guide, tagged),
-        machine=results.machine(),
-    )
+    marked, rewritten = _spans(results, judges, tagged), _rewriting(results, judges, guide, tagged)
+    return NOTE.format(spans=marked, rewriting=rewritten, verdict=verdict(results), machine=results.machine())
+
+
+def verdict(results: Results) -> str:
+    """Which way has the highest J, and why people have less."""
+    cells = results.record["cells"]
+    found = {key: 100 * cell["joint"] for key, cell in cells.items() if "joint" in cell and not key[-1].isdigit()}
+    for arm, name in (("tagger", "deleting what a Transformer tags"), ("rewriter", "the Transformer that writes")):
+        seeds = [100 * cells[f"{arm} {seed}"]["joint"] for seed in SEEDS if f"{arm} {seed}" in cells]
+        found |= {name: fmean(seeds)} if seeds else {}
+    if len(found) < 2:
+        return ""
+    order = sorted(found, key=found.__getitem__, reverse=True)
+    told = "By J: " + ", ".join(f"{name} {found[name]:.1f}" for name in order) + "."
+    human = "human (first rewrite)"
+    if human in cells and order[0] != human:
+        told += f" People rephrase (similarity {100 * cells[human]['similarity']:.0f}), which J takes for a loss."
+    return told
 
 
 def _spans(results: Results, judges: Judges, tagged: list[Cell]) -> str:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,9 @@ NOTE = """## Toxic language
 texts without a word of the lexicon that training gives (of Chinese, a character); recall of them, and AUC against all
 texts that are not toxic. Identities: the share of sentences that offend nobody and name an identity that are called
 toxic, on average, the worst identity, and the mean gap to the average; *control*: of the same sentences with a word
-that names no group. BPSN: AUC of toxic texts elsewhere against texts that are not toxic and name an identity."""
+that names no group. BPSN: AUC of toxic texts elsewhere against texts that are not toxic and name an identity. COLD's
+training and dev files were labelled half by machine (Deng et al. 2022), and its dev file is the test here: not
+comparable with figures on the published test file."""
 
 
 @cache
@@ -156,9 +159,21 @@ def main(results: Results) -> str:
         for kind, cells in (("TF-IDF + logistic regression", [plain]), ("Transformer", ours)):
             figures = [spread(cells, figure) for figure in FIGURES.values()]
             lines.append([name, kind, *figures, spread(cells, "seconds", scale=1, digits=0)])
-        if plain:
-            notes.append(
-                f"{name}: {plain['implicit_share']:.1%} of toxic test texts hold no word of the lexicon, and "
-                f"{plain['named_share']:.1%} of all name an identity."
-            )
+        if plain and ours:
+            notes.append(verdict(name, plain, ours))
     return f"{NOTE}\n\n{table(['', '', *FIGURES, 'seconds'], lines)}\n\n{' '.join(notes)}\n\n{results.machine()}"
+
+
+def verdict(name: str, plain: Cell, ours: Sequence[Cell]) -> str:
+    """What the row of a dataset says, in words."""
+    mean = {figure: 100 * fmean(cell[figure] for cell in ours) for figure in ours[0] if figure in plain}
+    gap, least = mean["macro_f1"] - 100 * plain["macro_f1"], min(cell["macro_f1"] for cell in ours)
+    level = least <= plain["macro_f1"] <= max(cell["macro_f1"] for cell in ours)
+    who = "is level with" if level else "beats" if gap > 0 else "loses to"
+    named = [100 * (cell["bias_mean"] - cell["control"]) for cell in (plain, *ours)]
+    return (
+        f"{name}: the Transformer {who} the linear model ({gap:+.1f} points of macro F1). Of its toxic texts "
+        f"{plain['implicit_share']:.1%} hold no word of the lexicon; there recall falls by "
+        f"{mean['recall'] - mean['recall_implicit']:.0f} points. That a sentence names an identity, and not only that "
+        f"it is short and plain, raises false alarms by {fmean(named[1:]):+.0f} points (linear model {named[0]:+.0f})."
+    )
