@@ -6,7 +6,10 @@ import json
 import math
 from pathlib import Path
 
+import pytest
+
 from qkv.cli.explain import _look
+from qkv.tasks.calibration import scores_of, temperature
 from qkv.tasks.folder import open_run
 
 from .conftest import Invoke
@@ -37,6 +40,9 @@ def test_evaluate_calibrates_and_keeps_it(toy: Path, tmp_path: Path, invoke: Inv
     assert found["temperature"] > 1 and found["accuracy"] == plain["accuracy"]
     for name in ("log_loss", "calibration_error"):
         assert found[f"{name}_before"] == plain[name] > found[name]
+    opened = open_run(run)
+    dev = scores_of(opened.system, opened.recipe.task, opened.recipe.task.load(opened.recipe.data, "dev"))
+    assert found["temperature"] == pytest.approx(temperature(*dev)), "fitted on dev, whatever it is measured on"
     again = json.loads(invoke("evaluate", run, "--json").stdout)
     assert again["calibration_error"] == found["calibration_error"], "it is kept"
     assert "temperature" in invoke("evaluate", run, "--calibrate").stdout

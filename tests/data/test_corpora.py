@@ -45,7 +45,7 @@ def test_a_cut_is_by_text_alone() -> None:
 
 
 def test_what_is_held_out_is_nowhere_else() -> None:
-    rows = [Labelled(f"text {i}") for i in range(200)]
+    rows = [Labelled(f"text {i} ") for i in range(200)]
     held = [Labelled(" text 3"), Labelled("new")]
     parts = {split: held_out(iter(rows), iter(held), split) for split in SPLITS}
     assert parts["test"] == held

@@ -14,12 +14,17 @@ from qkv.data.labelled import Labelled
 from qkv.decoding import Greedy
 from qkv.errors import UserError
 from qkv.models import Choice, Several
+from qkv.tasks import reading
 from qkv.tasks import recipe as recipes
 from qkv.tasks.calibration import MOST, calibrate, classifier, scores_of, temperature
 from qkv.tasks.classify import LABEL, Classify
 from qkv.tasks.folder import Run, open_run
+from qkv.tasks.model import fresh, resolve, take_over
+from qkv.tasks.task import System
+from qkv.tasks.tokenizers import TokenizersConfig
 from qkv.tasks.train import train
 from qkv.tasks.translate import Translate
+from qkv.text import Words
 
 MODEL = {"encoder_only": {"stack": {"d_model": 16, "n_layers": 1, "position": "rotary"}}}
 
@@ -82,11 +87,21 @@ def test_a_run_keeps_it_and_answers_the_same_less_surely(tmp_path: Path) -> None
     assert after["log_loss"] == pytest.approx(float(F.cross_entropy(scores / fitted, right)), abs=1e-5)
 
 
-def test_init_forgets_the_other_runs_temperature() -> None:
-    from qkv.tasks.model import fresh, resolve, take_over
-    from qkv.tasks.tokenizers import TokenizersConfig
-    from qkv.text import Words
+def test_scores_are_in_the_order_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though texts of like length are read side by side, a few at a time."""
+    task = Classify(Choice())
+    rows = [Labelled("a " * (1 + i * 7 % 11) + "b", ("xy"[i % 2],)) for i in range(11)]
+    tokenizers = task.learn(rows, TokenizersConfig(target=Words()))
+    torch.manual_seed(0)
+    system = System(fresh(resolve(MODEL), tokenizers, task).eval(), tokenizers)
+    monkeypatch.setattr(reading, "CELLS", 20)
+    scores, right = scores_of(system, task, rows)
+    alone = torch.cat([scores_of(system, task, [row])[0] for row in rows])
+    torch.testing.assert_close(scores, alone, rtol=0, atol=1e-6)
+    assert right.tolist() == [i % 2 for i in range(11)] and len(scores.unique(dim=0)) == 11
 
+
+def test_init_forgets_the_other_runs_temperature() -> None:
     task = Classify(Choice())
     tokenizers = task.learn([Labelled("a", ("x",)), Labelled("b", ("y",))], TokenizersConfig(target=Words()))
     one, other = (fresh(resolve(MODEL), tokenizers, task) for _ in range(2))
