@@ -15,9 +15,11 @@ from typer.testing import CliRunner
 
 from qkv.cli.app import app
 from qkv.data.labelled import Labelled
+from qkv.data.splits import hundredth
 from qkv.errors import UserError
+from qkv.tasks import judges
 from qkv.tasks import recipe as recipes
-from qkv.tasks.audit import audit, confident_joint, folds, in_sample, margins, out_of_fold, review, suspects
+from qkv.tasks.audit import audit, confident_joint, examine, folds, in_sample, margins, out_of_fold, suspects
 from qkv.tasks.judges import by_recipe
 
 MODEL = {"encoder_only": {"stack": {"d_model": 16, "n_layers": 1, "position": "rotary"}}}
@@ -201,15 +203,17 @@ def test_findings_say_why() -> None:
 def test_equal_texts_with_unequal_labels_are_told() -> None:
     rows = [Labelled("a", ("x",)), Labelled("a ", ("y",)), Labelled("b", ("y",))]
     p = np.array([[0.8, 0.2], [0.8, 0.2], [0.1, 0.9]])
-    [finding] = [f for f in review(rows, ("x", "y"), p) if "same text" in f.reason]
+    [finding] = [f for f in examine(rows, ("x", "y"), p).findings if "same text" in f.reason]
     assert (finding.row, finding.label, finding.suggested) == (2, "y", "x")
 
 
 def test_a_label_of_one_fold_only_is_no_mistake_in_the_columns() -> None:
-    rows = [*corpus(), Labelled("something else altogether", ("z",))]
-    p = out_of_fold(rows, heart_of_any, ("x", "y", "z"))
-    assert p[-1, 2] == 0.0 and p[-1].sum() == pytest.approx(1.0)
-    assert not [f for f in audit(rows, heart_of_any).findings if f.suggested == "z"]
+    rows = [*corpus(), Labelled("something else altogether", ("w",))]
+    p = out_of_fold(rows, heart_of_any, ("w", "x", "y"))
+    assert p[-1, 0] == 0.0 and p[-1].sum() == pytest.approx(1.0)
+    findings = audit(rows, heart_of_any).findings
+    assert not [f for f in findings if f.suggested == "w"]
+    assert all("w 0.00 (never recognised)" in f.reason for f in findings if f.label == "w")
 
 
 def heart_of_any(rows: list[Labelled], held: list[Labelled]) -> tuple[list[str], np.ndarray]:
@@ -226,8 +230,56 @@ def test_what_cannot_be_audited() -> None:
         folds(corpus(3), 5)
     with pytest.raises(UserError, match="all rows have the label 'x'"):
         audit([Labelled(str(i), ("x",)) for i in range(9)], heart)
+    with pytest.raises(UserError, match="'y' stands at one text only"):
+        audit([*(Labelled(str(i), ("x",)) for i in range(9)), Labelled("a", ("y",)), Labelled("a", ("y",))], heart)
     with pytest.raises(UserError, match="needs one label a row"):
         audit([Labelled(str(i), ("x", "y")) for i in range(9)], heart)
+
+
+def test_by_rate_the_likeliest_other_label_is_suggested() -> None:
+    p, given = drawn_case(3)
+    names = ("a", "b", "c", "d")
+    rows = [Labelled(f"text {i}", (names[label],)) for i, label in enumerate(given)]
+    findings = examine(rows, names, p, "by_rate").findings
+    for f in findings:
+        assert p[f.row - 1, names.index(f.suggested)] == max(
+            x for i, x in enumerate(p[f.row - 1]) if names[i] != f.label
+        )
+    assert {f.row - 1 for f in findings} == set(
+        np.flatnonzero(suspects(p, given, confident_joint(p, given), "by_rate")).tolist()
+    )
+
+
+def test_a_tenth_chooses_and_is_not_fitted() -> None:
+    """Also of a corpus that is what another cut by hash has left, which is how datasets are split here."""
+    rows = [row for row in corpus(300) if hundredth(row.text) >= 10]
+    fitted, choosing = judges._split([*rows, Labelled("alone", ("z",)), rows[0]])
+    assert not {row.text for row in fitted} & {row.text for row in choosing}
+    assert len(fitted) + len(choosing) == len(rows) + 2
+    assert 0.07 < len(choosing) / len(rows) < 0.13
+    assert {row.labels for row in choosing} == {("x",), ("y",)}
+    assert judges._split(rows[:9]) == (rows[:9], rows[:9])
+
+
+def test_once_tuned_all_rows_are_fitted() -> None:
+    """In sample every label is learned by heart, also those of the tenth that chose."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed; pip install 'qkv[tasks]'")
+    rows = corpus(60, tuple(range(0, 60, 5)))
+    p = in_sample(rows, judges.by_tfidf(strengths=(1e5, 1e6)), ("x", "y"))
+    assert ["xy"[label] for label in p.argmax(1)] == [row.labels[0] for row in rows]
+
+
+def test_a_recipe_fits_all_rows_where_none_are_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: dict[str, list[Labelled]] = {}
+    write = judges._write
+    monkeypatch.setattr(judges, "_write", lambda path, rows: (parts.update({path.stem: rows}), write(path, rows)))
+    settings = {"max_steps": 1, "threads": 1, "tensorboard": False}
+    recipe = {"task": "classify", "data": {"train": "-", "dev": "-"}, "tokenizers": {"target": "words"}, "model": MODEL}
+    chosen, rows = recipes.from_data({**recipe, "training": settings}), corpus()
+    by_recipe(chosen, spared=False)(rows, rows[:2])
+    assert parts["train"] == parts["dev"] == rows
+    by_recipe(chosen)(rows, rows[:2])
+    assert len(parts["train"]) == 54 and len(parts["dev"]) == 6
 
 
 def test_a_transformer_judges() -> None:
@@ -257,5 +309,5 @@ def test_the_command(tmp_path: Path) -> None:
     header, *lines = out.read_text().splitlines()
     assert header.split("\t")[:3] == ["row", "label", "suggested"]
     assert len(lines) == len(summary["findings"])
-    shown = CliRunner().invoke(app, ["data", "audit", str(file), "--folds", "3"])
+    shown = CliRunner().invoke(app, ["data", "audit", str(file), "--folds", "3", "--method", "by-rate"])
     assert "rows to review" in shown.stdout and "film" in shown.stdout

@@ -20,21 +20,26 @@ def audit(
     judge: str = typer.Option("tfidf", "--with", help="tfidf, or a recipe with task: classify, by name or file."),
     folds: int = typer.Option(5, "--folds", help="Parts; each is judged by a classifier trained on the others."),
     seed: int = typer.Option(0, "--seed", help="Of the parts."),
-    by_rate: bool = typer.Option(False, "--by-rate", help="As many rows of a pair of labels as are estimated wrong."),
+    method: str = typer.Option(
+        "confident", "--method", help="confident, or by_rate: of a pair of labels as many rows as are estimated wrong."
+    ),
     limit: int = typer.Option(20, "--limit", min=1, help="Rows shown; --output and --json hold all."),
     output: Path | None = typer.Option(None, "--output", help="Write the rows to review to a .tsv or .jsonl file."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """List the rows whose label is probably wrong, most suspicious first, with a reason and a suggestion."""
     from qkv.cli.console import note
+    from qkv.config import parse
     from qkv.data import files, labelled
     from qkv.errors import UserError
+    from qkv.tasks.audit import Method
     from qkv.tasks.audit import audit as audited
 
     if output is not None and files.format_of(output) == ".txt":
         raise UserError(f"--output {output}: the list has columns; name a .tsv or .jsonl file")
+    how: Method = parse(Method, method.replace("-", "_"), "--method")
     rows = labelled.labelled(file)
-    found = audited(rows, _judge(judge), folds, seed, "by_rate" if by_rate else "confident", note)
+    found = audited(rows, _judge(judge), folds, seed, how, note)
     if output is not None:
         _write(output, found)
     if as_json:
@@ -44,10 +49,16 @@ def audit(
 
 
 def _judge(name: str) -> FitPredict:
+    from qkv.errors import UserError
     from qkv.tasks import recipe as recipes
     from qkv.tasks.judges import by_recipe, by_tfidf
 
-    return by_tfidf() if name == "tfidf" else by_recipe(recipes.load(name))
+    if name == "tfidf":
+        return by_tfidf()
+    try:
+        return by_recipe(recipes.load(name))
+    except UserError as error:
+        raise UserError(f"--with is tfidf or a recipe: {error}") from error
 
 
 def _summary(file: Path, judge: str, folds: int, found: Audit) -> dict[str, Any]:

@@ -4,8 +4,9 @@ Every row is judged by a classifier that was trained without it. A classifier th
 label by heart and agrees with it: probabilities from inside the training set show nothing.
 
     p = out_of_fold(rows, fit_predict, names)      # [N,C]
-    joint = confident_joint(p, given)              # which label was given where which one is meant
-    findings = review(rows, names, p)              # the rows to look at, most suspicious first
+    found = examine(rows, names, p)
+    found.joint                                    # which label was given where which one is meant
+    found.findings                                 # the rows to look at, most suspicious first
 
 The assumption: a wrong label depends on the right one and not on the text, p(given | right, x) = p(given | right).
 """
@@ -28,6 +29,8 @@ Said = tuple[Sequence[str], np.ndarray]
 FitPredict = Callable[[Sequence[Labelled], Sequence[Labelled]], Said]
 """(rows to train on, rows held out) -> what the trained classifier says of the rows held out."""
 Report = Callable[[str], None]
+Text = tuple[str, str | None]
+"""A text without spaces around it, and the other text of a pair."""
 
 
 def folds(rows: Sequence[Labelled], n: int = 5, seed: int = 0) -> np.ndarray:
@@ -40,13 +43,11 @@ def folds(rows: Sequence[Labelled], n: int = 5, seed: int = 0) -> np.ndarray:
     """
     if n < 2:
         raise UserError(f"--folds is {n}; give 2 or more, so that every row is held out once")
-    groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-    for number, row in enumerate(rows):
-        groups[_key(row)].append(number)
+    groups = equal_texts(rows)
     if len(groups) < n:
         raise UserError(f"there are {len(groups)} distinct texts for {n} folds; give more rows or fewer folds")
 
-    def order(key: tuple[str, str | None]) -> tuple[str, bytes]:
+    def order(key: Text) -> tuple[str, bytes]:
         label = rows[groups[key][0]].labels[0]
         return label, hashlib.sha256(f"{seed}\t{key[0]}\t{key[1]}".encode()).digest()
 
@@ -56,8 +57,12 @@ def folds(rows: Sequence[Labelled], n: int = 5, seed: int = 0) -> np.ndarray:
     return found
 
 
-def _key(row: Labelled) -> tuple[str, str | None]:
-    return row.text.strip(), row.second
+def equal_texts(rows: Sequence[Labelled]) -> dict[Text, list[int]]:
+    """The numbers of the rows of each distinct text, or pair of texts."""
+    groups: dict[Text, list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        groups[row.text.strip(), row.second].append(number)
+    return groups
 
 
 def out_of_fold(
@@ -138,9 +143,14 @@ Method = Literal["confident", "by_rate"]
 
 def margins(p: np.ndarray, given: np.ndarray) -> np.ndarray:
     """p of the likeliest other label minus p of the given one, [N]: how suspicious a row is, from −1 to 1."""
-    rows, others = np.arange(len(p)), p.copy()
-    others[rows, given] = -np.inf
-    return others.max(1) - p[rows, given]
+    return _others(p, given).max(1) - p[np.arange(len(p)), given]
+
+
+def _others(p: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """p [N,C], −∞ in the place of the given label."""
+    others = p.copy()
+    others[np.arange(len(p)), given] = -np.inf
+    return others
 
 
 def suspects(p: np.ndarray, given: np.ndarray, joint: Joint, method: Method = "confident") -> np.ndarray:
@@ -173,71 +183,10 @@ class Finding:
     reason: str
 
 
-def review(
-    rows: Sequence[Labelled], names: Sequence[str], p: np.ndarray, method: Method = "confident"
-) -> list[Finding]:
-    """The rows to look at, most suspicious first: suspects, and equal texts with unequal labels.
-
-    p [N,C]: out of fold. Raises UserError for rows with several labels."""
-    given = numbers(rows, names)
-    joint = confident_joint(p, given)
-    chosen = suspects(p, given, joint, method)
-    found = []
-    for row, label in _conflicts(rows, names, p).items():
-        found.append(_finding(rows, names, p, given, row, label, f"the same text stands here as {names[label]}, too"))
-    already = {finding.row for finding in found}
-    for row in map(int, np.flatnonzero(chosen)):
-        if row + 1 in already:
-            continue
-        others = p[row].copy()
-        others[given[row]] = -np.inf
-        label = int(joint.meant[row] if method == "confident" else others.argmax())
-        found.append(_finding(rows, names, p, given, row, label, _reason(names, p[row], given[row], label, joint)))
-    return sorted(found, key=lambda finding: -finding.score)
-
-
-def numbers(rows: Sequence[Labelled], names: Sequence[str]) -> np.ndarray:
-    """The number of each row's label among `names`, [N]. Raises UserError for a row that has not one label."""
-    if bad := next((row for row in rows if len(row.labels) != 1), None):
-        raise UserError(f"{bad.text[:40]!r} has {len(bad.labels)} labels; an audit needs one label a row")
-    place = {name: number for number, name in enumerate(names)}
-    return np.array([place[row.labels[0]] for row in rows])
-
-
-def _conflicts(rows: Sequence[Labelled], names: Sequence[str], p: np.ndarray) -> dict[int, int]:
-    """Rows whose text has other labels elsewhere, one of which is likelier: row -> that label."""
-    groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-    for number, row in enumerate(rows):
-        groups[_key(row)].append(number)
-    place = {name: number for number, name in enumerate(names)}
-    found: dict[int, int] = {}
-    for members in groups.values():
-        labels = sorted({place[rows[m].labels[0]] for m in members})
-        if len(labels) > 1:
-            best = max(labels, key=lambda label: p[members[0], label])
-            found |= {m: best for m in members if place[rows[m].labels[0]] != best}
-    return found
-
-
-def _finding(
-    rows: Sequence[Labelled], names: Sequence[str], p: np.ndarray, given: np.ndarray, row: int, label: int, reason: str
-) -> Finding:
-    text = rows[row].text if rows[row].second is None else f"{rows[row].text}\t{rows[row].second}"
-    score = float(p[row, label] - p[row, given[row]])
-    return Finding(int(row) + 1, text, names[given[row]], names[label], score, reason)
-
-
-def _reason(names: Sequence[str], p: np.ndarray, given: int, label: int, joint: Joint) -> str:
-    def told(number: int) -> str:
-        usual = joint.thresholds[number]
-        return f"{names[number]} {p[number]:.2f} (rows given it: {0.0 if np.isinf(usual) else usual:.2f} on average)"
-
-    return f"trained without this row, the classifier gives {told(label)} and {told(given)}"
-
-
 @dataclass(frozen=True)
 class Audit:
-    """An audited corpus: its labels, what was said of its rows, the joint and the rows to review."""
+    """An audited corpus: its labels, what was said of its rows, the joint and the rows to review, most suspicious
+    first. p [N,C], given [N]: as `confident_joint` takes them."""
 
     names: tuple[str, ...]
     p: np.ndarray
@@ -247,8 +196,59 @@ class Audit:
 
     @property
     def agreement(self) -> float:
-        """The share of rows whose label is the likeliest one, out of fold."""
+        """The share of rows whose label is the likeliest one."""
         return float((self.p.argmax(1) == self.given).mean())
+
+
+def examine(rows: Sequence[Labelled], names: Sequence[str], p: np.ndarray, method: Method = "confident") -> Audit:
+    """What p [N,C], out of fold, says of the labels: the rows to review are `suspects`, and equal texts of unequal
+    labels. Raises UserError for rows with several labels."""
+    given = numbers(rows, names)
+    joint = confident_joint(p, given)
+    rivals = _others(p, given).argmax(1) if method == "by_rate" else joint.meant
+    suggested = {row: int(rivals[row]) for row in map(int, np.flatnonzero(suspects(p, given, joint, method)))}
+    conflicts = _conflicts(rows, given, p)
+    found = []
+    for row, label in (suggested | conflicts).items():
+        if row in conflicts:
+            reason = f"the same text stands here as {names[label]}, too"
+        else:
+            reason = _reason(names, p[row], int(given[row]), label, joint)
+        text = rows[row].text if rows[row].second is None else f"{rows[row].text}\t{rows[row].second}"
+        score = float(p[row, label] - p[row, given[row]])
+        found.append(Finding(row + 1, text, names[given[row]], names[label], score, reason))
+    return Audit(tuple(names), p, given, joint, sorted(found, key=lambda finding: -finding.score))
+
+
+def numbers(rows: Sequence[Labelled], names: Sequence[str]) -> np.ndarray:
+    """The number of each row's label among `names`, [N]. Raises UserError for a row that has not one label."""
+    for number, row in enumerate(rows, 1):
+        if len(row.labels) != 1:
+            raise UserError(
+                f"row {number} ({row.text[:40]!r}) has {len(row.labels)} labels, and an audit needs one label a row; "
+                "keep the best one"
+            )
+    place = {name: number for number, name in enumerate(names)}
+    return np.array([place[row.labels[0]] for row in rows])
+
+
+def _conflicts(rows: Sequence[Labelled], given: np.ndarray, p: np.ndarray) -> dict[int, int]:
+    """Rows whose text has other labels elsewhere, one of which is likelier: row -> that label."""
+    found: dict[int, int] = {}
+    for members in equal_texts(rows).values():
+        labels = sorted({int(given[row]) for row in members})
+        best = max(labels, key=lambda label: p[members[0], label])
+        found |= {row: best for row in members if given[row] != best}
+    return found
+
+
+def _reason(names: Sequence[str], p: np.ndarray, given: int, label: int, joint: Joint) -> str:
+    def told(number: int) -> str:
+        usual = joint.thresholds[number]
+        share = "never recognised" if np.isinf(usual) else f"rows given it: {usual:.2f} on average"
+        return f"{names[number]} {p[number]:.2f} ({share})"
+
+    return f"trained without this row, the classifier gives {told(label)} and {told(given)}"
 
 
 def audit(
@@ -259,11 +259,19 @@ def audit(
     method: Method = "confident",
     report: Report = lambda _: None,
 ) -> Audit:
-    """Judge every row out of fold and list those to review. Raises UserError for fewer than two labels, rows with
-    several, and fewer texts than folds."""
+    """Judge every row out of fold and list those to review. Raises UserError for rows with several labels, fewer than
+    two labels that stand at two texts or more, and fewer texts than folds."""
     names = tuple(sorted({label for row in rows for label in row.labels}))
     given = numbers(rows, names)
+    if not names:
+        raise UserError("there are no rows to audit; give some")
     if len(names) < 2:
-        raise UserError(f"all rows have the label {names[0]!r}; an audit compares at least two" if names else "no rows")
-    p = out_of_fold(rows, fit_predict, names, n, seed, report)
-    return Audit(names, p, given, confident_joint(p, given), review(rows, names, p, method))
+        raise UserError(f"all rows have the label {names[0]!r}; an audit compares labels, so give rows of two or more")
+    texts = np.bincount([given[members[0]] for members in equal_texts(rows).values()], minlength=len(names))
+    if (texts > 1).sum() < 2:
+        lone = names[int(texts.argmin())]
+        raise UserError(
+            f"the label {lone!r} stands at one text only, and whoever judges it has then seen none of its kind; "
+            "give at least two labels two texts each"
+        )
+    return examine(rows, names, out_of_fold(rows, fit_predict, names, n, seed, report), method)
