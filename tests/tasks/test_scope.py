@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,31 @@ def test_a_scope_survives_the_disk(run: Run, score: ScoreConfig, tmp_path: Path)
     assert 0 <= scope.measured["auroc"] <= 1 and scope.measured["cost"] <= 0.1
 
 
+def test_a_scope_is_fitted_to_the_training_texts(run: Run) -> None:
+    task, scope = run.recipe.task, fitted(run, Mahalanobis())
+    known = task.load(run.recipe.data, "train")
+    labels = torch.tensor([run.system.tokenizers.labels["label"].number(row.labels[0]) for row in known])
+    state = Mahalanobis().fit(features(run.system, task, known), labels)
+    assert torch.allclose(scope.state["whiten"], state["whiten"], atol=1e-6)
+
+
+def test_what_is_refused_is_not_ambiguous(run: Run) -> None:
+    texts = [Labelled("please watch the actor 1"), Labelled("zebra quartz")]
+    for threshold, inside in ((math.inf, False), (-math.inf, True)):
+        scope = replace(fitted(run), threshold=threshold, margin=math.inf)
+        told = scope.tell(run.system, run.recipe.task, texts)
+        assert [(v.inside, v.ambiguous) for v in told] == [(inside, inside)] * 2
+
+
+def test_a_run_that_is_trained_anew_has_no_scope(run: Run, tmp_path: Path) -> None:
+    """The old one was fitted to other weights."""
+    recipe = replace(run.recipe, training=replace(run.recipe.training, max_steps=1))
+    train(recipe, tmp_path / "run", say=lambda _: None)
+    fitted(run).save(tmp_path / "run")
+    train(recipe, tmp_path / "run", fresh=True, say=lambda _: None)
+    assert Scope.load(tmp_path / "run") is None
+
+
 def test_predictions_tell(run: Run) -> None:
     plain = with_scope(run.folder, run.recipe.task)
     assert plain is run.recipe.task
@@ -237,7 +263,7 @@ def test_predictions_tell(run: Run) -> None:
 def test_what_cannot_be_fitted(run: Run, tmp_path: Path) -> None:
     task = run.recipe.task
     dev = task.load(run.recipe.data, "dev")
-    with pytest.raises(UserError, match="share to refuse at most"):
+    with pytest.raises(UserError, match="to refuse at most"):
         Scope.fit(run.system, task, dev, dev)
     assert Scope.fit(run.system, task, dev, dev, refused=0.1).measured["refused"] <= 0.1
     with pytest.raises(UserError, match="one label a text"):

@@ -45,7 +45,7 @@ FILE, WEIGHTS, FORMAT_VERSION = "scope.json", "scope.safetensors", 1
 def features(system: System, task: Classify, rows: Sequence[Labelled]) -> Features:
     """What the classifier makes of rows, whatever their labels, in their order. Raises UserError for several labels."""
     if not isinstance(task.output, Choice) or not isinstance(system.model, Reader):
-        raise UserError("this run does not give one label a text; scope is told of a run of classify with choice")
+        raise UserError("this run does not give one label a text; train one of the task classify with output: choice")
     output: Any = system.model.outputs[LABEL]
     bare = [Labelled(row.text, (), row.second) for row in rows]
     readings = task.readings(bare, system.tokenizers, system.model.max_length)
@@ -121,7 +121,8 @@ class Scope:
             threshold = keeping_threshold(inside, refused)
         else:
             raise UserError(
-                "there are no texts out of scope to weigh costs by; give some, or the share to refuse at most"
+                "there are no texts out of scope to weigh costs by; give some (--outside), or the share of texts in "
+                "scope to refuse at most (--refused)"
             )
         measured["refused"] = float((inside < threshold).mean())
         return cls(score, state, found.names, threshold, margin, costs, measured)
@@ -145,8 +146,8 @@ class Scope:
             "format_version": FORMAT_VERSION,
             "score": plain(self.score, ScoreConfig),
             "names": list(self.names),
-            "threshold": _written(self.threshold),
-            "margin": _written(self.margin),
+            "threshold": written(self.threshold),
+            "margin": written(self.margin),
             "costs": asdict(self.costs),
             "measured": self.measured,
         }
@@ -154,8 +155,7 @@ class Scope:
 
     @classmethod
     def load(cls, folder: Path) -> Scope | None:
-        """That of a run folder, or None where there is none. Raises UserError for a damaged one, or one of other labels
-        than the run's."""
+        """That of a run folder, or None where there is none. Raises UserError for a damaged one."""
         path = folder / FILE
         if not path.is_file():
             return None
@@ -168,13 +168,15 @@ class Scope:
             cuts = float(data["threshold"]), float(data["margin"])
             names, measured = tuple(data["names"]), dict(data["measured"])
         except (ValueError, KeyError, TypeError, UserError) as error:
-            raise UserError(f"{path} is damaged ({error}); fit it again") from error
+            raise UserError(f"{path} is damaged ({error}); fit it again: qkv scope {folder}") from error
+        if not (folder / WEIGHTS).is_file():
+            raise UserError(f"{folder} has {FILE} and no {WEIGHTS}; fit it again: qkv scope {folder}")
         state = {name: t for name, t in load_weights(folder / WEIGHTS).items() if name != "empty"}
         return cls(score, state, names, *cuts, costs, measured)
 
 
-def _written(number: float) -> float | str:
-    """JSON has no infinity."""
+def written(number: float) -> float | str:
+    """A number as JSON can hold it, which has no infinity."""
     return number if abs(number) < float("inf") else str(number)
 
 

@@ -26,7 +26,7 @@ class Costs:
 
     def __post_init__(self) -> None:
         if not 0 < self.outside < 1:
-            raise ValueError(f"outside is {self.outside}; give a share between 0 and 1")
+            raise ValueError(f"the share outside is {self.outside}; give a number between 0 and 1")
         for name in ("answered", "refused", "wrong", "asked"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; a cost is 0 or more")
@@ -72,7 +72,11 @@ def cheapest_threshold(inside: np.ndarray, outside: np.ndarray, costs: Costs) ->
 
 
 def keeping_threshold(inside: np.ndarray, refused: float) -> float:
-    """Without examples out of scope: the threshold that refuses at most the share `refused` of the texts in scope."""
+    """Without examples out of scope: the threshold that refuses at most the share `refused` of the texts in scope.
+
+    Raises UserError for a share that is none."""
+    if not 0 <= refused <= 1:
+        raise UserError(f"the share to refuse is {refused:g}; give a number from 0 to 1")
     ordered = np.sort(inside)
     at = int(refused * len(ordered) + 1e-9)
     return float(ordered[at]) if at < len(ordered) else float("inf")

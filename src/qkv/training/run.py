@@ -27,7 +27,7 @@ from .checkpoint import replace_file
 
 FORMAT_VERSION = 1
 CONFIG, RESULT, WEIGHTS = "config.yaml", "run.json", "model.safetensors"
-FILES = (CONFIG, RESULT, WEIGHTS, "metrics.jsonl", "card.md", "labels.json")
+FILES = (CONFIG, RESULT, WEIGHTS, "metrics.jsonl", "card.md", "labels.json", "scope.json", "scope.safetensors")
 FOLDERS = ("checkpoints", "tensorboard", "tokenizers")
 
 
