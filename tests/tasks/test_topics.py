@@ -142,6 +142,7 @@ def test_what_is_counted() -> None:
     assert counted.tolist() == [5, 6]  # 4 is in all, 7 as often as 6 and later
     assert table.toarray().tolist() == [[2, 0], [1, 0], [0, 1], [0, 0]]
     assert 5 not in counts(texts, config, without=(5,))[0].tolist()
+    assert counts(texts, replace(config, rarest=2))[0].tolist() == [5]  # 7 is there thrice, in one text
     with pytest.raises(UserError, match="no token is in 9 texts"):
         counts(texts, replace(config, rarest=9))
 
@@ -227,6 +228,15 @@ def test_a_run_learns_and_answers(fusion: Fusion, tmp_path: Path) -> None:
     assert scores["accuracy"] > 0.95
     first, _, again = run.recipe.task.predict(run.system, ["ball goal team", "moon", "ball goal team"], Greedy())
     assert first.text == "a" and first.scores == pytest.approx(again.scores, abs=1e-6)
+
+
+def test_what_a_text_is_told_does_not_depend_on_those_beside_it() -> None:
+    task = task_with(Concatenation())
+    made = system(task)
+    told = task.vectors(rows(6), made.tokenizers)
+    assert torch.allclose(told[2:3], task.vectors(rows(6)[2:3], made.tokenizers))
+    shuffled = replace(task, shuffled=True).vectors(rows(6), made.tokenizers)
+    assert torch.allclose(shuffled[1:], told[:-1]) and torch.allclose(shuffled[0], told[-1])
 
 
 def test_topics_see_what_the_encoder_does_not() -> None:

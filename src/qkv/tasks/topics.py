@@ -33,7 +33,8 @@ class ClassifyTopics(Classify):
     fusion: Fusion = field(default_factory=Concatenation)
     """How they enter: concatenation, gate or topic_token."""
     shuffled: bool = False
-    """The control, in which topics must not help: a text is told those of the text before it, the first the last's."""
+    """The control, in which topics must not help: a text is told those of the text before it, the first the last's. It
+    is one only where neighbours have nothing in common, so not on a file that is sorted by label."""
 
     shape: ClassVar[str] = "encoder_only"
 

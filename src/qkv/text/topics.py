@@ -20,7 +20,6 @@ from torch import Tensor
 from qkv.errors import UserError
 
 Ids = Sequence[Sequence[int]]
-CHUNK = 256  # texts inferred side by side
 UPDATES, CHANGE = 100, 1e-3  # at most so many updates of a text, until the mean change of its pseudo-counts is less
 
 
@@ -78,10 +77,11 @@ class Topics:
         γ_k = α + Σ_w n_w exp(E log θ_k + E log φ_kw) / Σ_j exp(E log θ_j + E log φ_jw), from γ = 1 on; θ = γ / Σ γ.
         """
         place = {int(i): number for number, i in enumerate(self.counted)}
-        bags = [Counter(place[i] for i in ids if i in place) for ids in texts]
-        likely = _expected_log(self.weights).exp()
-        found = [_proportions(bags[i : i + CHUNK], likely, self.prior) for i in range(0, len(bags), CHUNK)]
-        return torch.cat(found) if found else torch.zeros(0, self.n, dtype=torch.float64)
+        likely = _expected_log(self.weights).exp().T.contiguous()
+        found = torch.zeros(len(texts), self.n, dtype=torch.float64)
+        for row, ids in enumerate(texts):
+            found[row] = _proportions(Counter(place[i] for i in ids if i in place), likely, self.prior)
+        return found
 
     def vectors(self, texts: Ids) -> Tensor:
         """What a classifier is told of each text, [N,K]: √θ, of mean 0 and deviation 1 over the learned texts.
@@ -150,25 +150,21 @@ def counts(texts: Ids, config: TopicsConfig, without: Sequence[int] = ()) -> tup
     return torch.tensor(counted), csr_matrix((values, (rows, columns)), shape=(len(bags), len(counted)), dtype=float)
 
 
-def _proportions(bags: Sequence[Counter], likely: Tensor, prior: float) -> Tensor:
-    """θ [B,K] of a chunk of texts; each is updated until it alone has settled."""
-    width = max(1, max(len(bag) for bag in bags))
-    ids = torch.tensor([list(bag) + [0] * (width - len(bag)) for bag in bags])
-    number = torch.tensor([list(bag.values()) + [0] * (width - len(bag)) for bag in bags], dtype=likely.dtype)
-    words = likely.T[ids]  # [B,U,K]
-    pseudo = torch.ones(len(bags), len(likely), dtype=likely.dtype)
-    active = torch.arange(len(bags))
+def _proportions(bag: Counter, likely: Tensor, prior: float) -> Tensor:
+    """θ [K] of a text, a bag of places in likely [V,K]. One text at a time: side by side, texts would be padded to the
+    longest, and what is then multiplied no longer fits the processor's cache."""
+    words = likely[list(bag)]
+    number = torch.tensor(list(bag.values()), dtype=likely.dtype)
+    pseudo = torch.ones(likely.shape[1], dtype=likely.dtype)
     for _ in range(UPDATES):
-        topic = _expected_log(pseudo[active]).exp()
-        norm = (words[active] @ topic.unsqueeze(-1)).squeeze(-1) + torch.finfo(likely.dtype).eps
-        share = ((number[active] / norm).unsqueeze(1) @ words[active]).squeeze(1)
-        new = prior + topic * share
-        moved = (new - pseudo[active]).abs().mean(1) >= CHANGE
-        pseudo[active] = new
-        active = active[moved]
-        if not len(active):
+        topic = _expected_log(pseudo).exp()
+        norm = words @ topic + torch.finfo(likely.dtype).eps
+        new = prior + topic * ((number / norm) @ words)
+        moved = float((new - pseudo).abs().mean())
+        pseudo = new
+        if moved < CHANGE:
             break
-    return pseudo / pseudo.sum(1, keepdim=True)
+    return pseudo / pseudo.sum()
 
 
 def _expected_log(pseudo: Tensor) -> Tensor:
