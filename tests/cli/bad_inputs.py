@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 Prepare = Callable[[Path, Path], None]
 
@@ -231,4 +232,67 @@ CLASSIFY = [
     Case("evaluate with an unknown label", ["evaluate", "{labels}", "--data", "{tmp}/d.tsv"], file("d.tsv", "a\tz\n")),
 ]
 
-CASES = RECIPES + DATA + RUNS + ANSWERS + CLASSIFY
+
+def scope(*options: str, run: str = "{labels}") -> list[str]:
+    return ["scope", run, *options]
+
+
+def _half_a_scope(tmp: Path, run: Path) -> None:
+    shutil.copytree(run.parent / "label_run", tmp / "copy", ignore=shutil.ignore_patterns("checkpoints"))
+    written = {"format_version": 1, "score": "energy", "costs": {}, "threshold": 0, "margin": 0}
+    (tmp / "copy" / "scope.json").write_text(json.dumps({**written, "names": [], "measured": {}}))
+
+
+def _no_scope(tmp: Path, run: Path) -> None:
+    _half_a_scope(tmp, run)
+    (tmp / "copy" / "scope.json").write_text("{}")
+
+
+SCOPE = [
+    Case("scope of no run", scope("--refused", "0.1", run="{tmp}/none")),
+    Case("scope of an empty folder", scope("--refused", "0.1", run="{tmp}")),
+    Case("scope of another task", scope("--refused", "0.1", run="{run}")),
+    Case("scope without texts outside", scope()),
+    Case("scope with both", scope("--refused", "0.1", "--outside", "{tmp}/o.txt"), file("o.txt", "a dog\n")),
+    Case("scope refusing too much", scope("--refused", "2")),
+    Case("unknown score", scope("--refused", "0.1", "--score", "mahalanobi")),
+    Case("share of none outside", scope("--refused", "0.1", "--share", "0")),
+    Case("texts outside missing", scope("--outside", "{tmp}/o.txt")),
+    Case("texts outside empty", scope("--outside", "{tmp}/o.txt"), file("o.txt", "")),
+    Case("texts outside without texts", scope("--outside", "{tmp}/o.jsonl"), file("o.jsonl", '{"words": "a dog"}\n')),
+    Case("scope without its tensors", ["predict", "{tmp}/copy", "a film"], _half_a_scope),
+    Case("scope damaged", ["predict", "{tmp}/copy", "a film"], _no_scope),
+]
+
+
+def audit(rows: str, *options: str, name: str = "d.tsv") -> dict[str, Any]:
+    return {"arguments": ["data", "audit", f"{{tmp}}/{name}", *options], "prepare": file(name, rows)}
+
+
+FILMS = "text\tlabel\n" + "".join(f"the film {i}\t{'xy'[i % 2]}\n" for i in range(4))
+AUDIT = [
+    Case("audit of no file", ["data", "audit", "{tmp}/none.tsv"]),
+    Case("audit of an empty file", **audit("")),
+    Case("audit of a header", **audit("text\tlabel\n")),
+    Case("audit of plain text", **audit("a film\n", name="d.txt")),
+    Case("audit without labels", **audit("text\tkind\na film\tx\n")),
+    Case("audit of an empty label", **audit("text\tlabel\na film\t \n")),
+    Case("audit of several labels", **audit('{"text": "a film", "label": ["x", "y"]}\n', name="d.jsonl")),
+    Case("audit of one label", **audit("text\tlabel\na film\tx\nfilm\tx\n")),
+    Case("audit of a lone text", **audit(FILMS.replace("y", "x", 1) + "the end\tz\n", "--folds", "2")),
+    Case("audit in one fold", **audit(FILMS, "--folds", "1")),
+    Case("audit in too many folds", **audit(FILMS)),
+    Case("audit by an unknown method", **audit(FILMS, "--method", "by-rat")),
+    Case("audit with an unknown judge", **audit(FILMS, "--with", "tfdif")),
+    Case("audit with another task", **audit(FILMS, "--with", "{toy}/toy.yaml")),
+    Case("audit into plain text", **audit(FILMS, "--folds", "2", "--output", "{tmp}/out.txt")),
+]
+
+CHAT = [
+    Case("chat with no run", ["chat", "{tmp}/none"]),
+    Case("chat with an empty folder", ["chat", "{tmp}"]),
+    Case("chat with another task", ["chat", "{labels}"]),
+    Case("chat with unknown device", ["chat", "{labels}", "--device", "tpu"]),
+]
+
+CASES = RECIPES + DATA + RUNS + ANSWERS + CLASSIFY + SCOPE + AUDIT + CHAT
