@@ -156,8 +156,6 @@ BUGS = [
     Bug("linear: any order is served", _L, " and _in_order(view.q)", "", LINEAR),
     Bug("linear: a bias is ignored", _L, "if view.bias is not None:", "if False:", LINEAR),
     Bug("tree: children are not seen", _R, " | (query == above_key)", "", TREES),
-    Bug("cache: all rows keep the columns of the first", _C, "part[row, group, columns.unsqueeze(1)]",
-        "part[row, group, columns[:1].unsqueeze(1)]", CACHE),
     Bug("cache: keys are dropped and their tokens stay", _C, "self.tokens = self.tokens.gather(columns)",
         "self.tokens = self.tokens[:, : columns.shape[1]]", CACHE),
     Bug("model: tied weights broken", _S, "self.weight = table if tied",

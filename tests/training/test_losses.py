@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import doctest
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +8,6 @@ from qkv.data.batch import Batch
 from qkv.models.presets import gpt2
 from qkv.models.transformer import build
 from qkv.nn.tokens import Tokens
-from qkv.training import losses
 from qkv.training.losses import TokenCrossEntropy, run, smoothed_cross_entropy
 
 from . import kit
@@ -48,7 +45,3 @@ def test_decoder_only_models_get_their_two_arguments():
     expected = F.cross_entropy(model.head(model(ids, batch.tokens)).flatten(0, 1), ids.flatten(), reduction="sum")
     assert count == 12
     torch.testing.assert_close(total, expected)
-
-
-def test_examples():
-    assert doctest.testmod(losses).failed == 0

@@ -59,7 +59,7 @@ def words(ids: np.ndarray, begins: np.ndarray) -> np.ndarray:
     """ids [T] -> the number of each token's word. begins [V]: whether a piece begins a word.
 
     >>> words(np.array([0, 1, 1, 0]), np.array([True, False])).tolist()
-    [0, 1, 1, 2]
+    [0, 0, 0, 1]
 
     (A text that begins inside a word has this part as its first word.)
     """

@@ -11,6 +11,7 @@ questions.py  the questions of both lists, and the search over them
 answers.py    the prose beside the experiments: parsed, checked, its placeholders filled
 ledger.py     the evidence of the last full run, as JSON lines
 verify.py     every claim, in parallel
+terminal.py   an answer in the terminal
 
 One folder a topic holds experiments and, beside them, the answers a001.en.md, a001.zh.md (list A)
 and b01.*.md (list B).
