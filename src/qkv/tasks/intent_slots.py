@@ -168,7 +168,8 @@ class IntentSlots(WordTask):
             found |= joint_scores(given, right, intents, right_intents, scheme)
         else:
             scores = entity_scores(given, right, scheme)
-            found |= {"slot_f1": scores["f1"], "types": scores["types"]}
+            found |= {f"slot_{name}": scores[name] for name in ("f1", "precision", "recall")}
+            found["types"] = scores["types"]
         return {**found, "broken_rows": broken(given, scheme)}
 
 
