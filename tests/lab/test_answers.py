@@ -109,6 +109,22 @@ def test_placeholders_take_formats_and_name_what_is_missing():
 
 
 @pytest.mark.parametrize(
+    ("number", "plain", "latex"),
+    [
+        ("-0.25", "−0.25", "-0.25"),
+        ("3.20e-05", "3.20\u00a0×\u00a010⁻⁵", "3.20 \\times 10^{-5}"),
+        ("1e-16", "10⁻¹⁶", "10^{-16}"),
+        ("0e+00", "0", "0"),
+        ("2.5e+00", "2.5", "2.5"),
+        ("12.5%", "12.5%", "12.5\\%"),
+        ("Post-norm", "Post-norm", "Post-norm"),
+    ],
+)
+def test_numbers_are_typeset(number, plain, latex):
+    assert (answers.typeset(number), answers.typeset(number, latex=True)) == (plain, latex)
+
+
+@pytest.mark.parametrize(
     ("query", "best"),
     [
         ("69", "a69"),

@@ -64,6 +64,19 @@ def test_over_seeds_the_gap_must_be_three_times_the_range():
     assert narrow.held and narrow.refuted and not narrow.passed
 
 
+def test_one_seed_of_the_control_that_passes_refutes_nothing():
+    made = claim(Lab(), measure=scattered, arm=(9.0, 9.1, 9.2), control=(0.0, 0.6, 0.2), seeds=3)
+    assert made.held and made.margin > 3 and not made.refuted and not made.passed
+
+
+def test_arm_and_control_draw_the_same_random_numbers():
+    """The control is measured by the same code from the same state, so that only the mechanism differs."""
+    drawn = claim(Lab(seed=2), measure=lambda arm, seed: torch.rand(()), seeds=3)
+    assert drawn.measured == drawn.against and len({*drawn.measured}) == 3 and drawn.seeds == (2, 3, 4)
+    alone = claim(Lab(), measure=lambda arm: torch.rand(()))
+    assert alone.measured == alone.against
+
+
 def test_one_seed_that_falls_behind_fails_the_claim():
     made = claim(Lab(), measure=scattered, arm=(2.0, 2.0, 0.1), control=(0.0, 0.1, 0.2), holds=higher(), seeds=3)
     assert not made.held and not made.passed
@@ -130,7 +143,15 @@ def test_the_same_seed_gives_the_same_numbers_and_another_does_not():
 def test_evidence_survives_json():
     evidence = run(coin, Coin(7), seed=1)
     assert Evidence.of(evidence.plain()) == evidence
-    assert evidence.values()["throws"] == 7 and evidence.values()["some.control"] == 0.0
+    values = evidence.values()
+    assert values["throws"] == 7 and values["some"] == 1.0 and values["some.control"] == 0.0
+
+
+def test_a_placeholder_may_name_mean_ends_and_margin():
+    made = claim(Lab(), measure=scattered, arm=(2.0, 2.1, 2.5), control=(0.0, 0.1, 0.2), holds=higher(), seeds=3)
+    values = Evidence("x", {}, 0, claims=(made,)).values()
+    found = [values[name] for name in ("c", "c.least", "c.most", "c.seeds", "c.control", "c.control.most")]
+    assert found == pytest.approx([2.2, 2.0, 2.5, 3, 0.1, 0.2]) and values["c.margin"] == pytest.approx(2.1 / 0.5)
 
 
 def test_an_experiment_that_claims_nothing_is_refused():
@@ -146,6 +167,20 @@ def test_only_the_wanted_claims_are_measured():
 def test_bad_parameters_get_a_sentence():
     with pytest.raises(UserError, match=r"throws: .*100"):
         config.parse(Coin, {"throws": 1000})
+
+
+def test_each_update_gets_a_batch_of_its_own_and_each_seed_other_ones():
+    def seen(seed: int) -> list[int]:
+        drawn: list[int] = []
+
+        def make(generator: torch.Generator):
+            drawn.append(int(torch.randint(10**6, (), generator=generator)))
+            return small.nothing(generator)
+
+        Lab().train(small.decoder(4, d_model=8, n_layers=1), make, 3, seed=seed)
+        return drawn
+
+    assert len({*seen(0), *seen(1)}) == 6 and seen(0) == seen(0)
 
 
 def test_training_in_the_lab_is_fit_and_repeats_itself():
