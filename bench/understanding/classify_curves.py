@@ -221,7 +221,7 @@ def pretrained(results: Results, compared: Mapping[str, classify.Compared]) -> s
         if cell and own.transformer and cell[measure] > max(each[measure] for each in own.transformer):
             ahead.append(title)
         scores = (spread([each for each in some if each], measure) for some in ([cell], own.transformer, own.counted))
-        texts = f"{cell.get('rows', 0):,} of {len(classify.rows(recipe, 'train')):,}"
+        texts = f"{cell['rows']:,} of {len(classify.rows(recipe, 'train')):,}" if cell else "–"
         lines.append([title, texts, *scores])
     head = [
         "data",
