@@ -16,7 +16,7 @@ from qkv.tasks import growth
 from qkv.tasks import recipe as recipes
 from qkv.tasks.classify import LABEL, Classify
 from qkv.tasks.folder import Run, open_run
-from qkv.tasks.incremental import Incremental
+from qkv.tasks.incremental import Incremental, held
 from qkv.tasks.labels import Labels, LabelSet
 from qkv.tasks.language_model import LanguageModel
 from qkv.tasks.model import fresh, resolve
@@ -24,6 +24,7 @@ from qkv.tasks.task import System
 from qkv.tasks.tokenizers import TokenizersConfig
 from qkv.tasks.train import train
 from qkv.text import Words
+from qkv.training.anchors import Anchored
 
 SIZES = {"d_model": 16, "n_layers": 1, "position": "rotary"}
 MODEL = {"encoder_only": {"stack": SIZES}}
@@ -162,8 +163,8 @@ def test_a_run_goes_on_with_new_labels_and_keeps_the_old_ones(tmp_path: Path) ->
     train(recipe(tmp_path, "first", first), tmp_path / "one", say=lambda _: None)
     start = open_run(tmp_path / "one")
     kept: dict[str, float] = {}
-    held = {"strength": 1.0, "importance": "fisher", "examples": 20}
-    arms = {"naive": {}, "replay": {"replay": 0.3}, "fisher": {**held, "replay": 0.3}}
+    fisher = {"strength": 1.0, "importance": "fisher", "examples": 20}
+    arms = {"naive": {}, "replay": {"replay": 0.3}, "fisher": {**fisher, "replay": 0.3}}
     for name, how in arms.items():
         further = {**how, "vocabulary": "learned"}  # the new texts tell nothing apart in the old words
         made = recipe(tmp_path, "second", second, incremental=further, init=str(tmp_path / "one"))
@@ -175,6 +176,19 @@ def test_a_run_goes_on_with_new_labels_and_keeps_the_old_ones(tmp_path: Path) ->
         kept[name] = task.evaluate(run.system, task.read(str(tmp_path / "first.tsv")), Greedy())["accuracy"]
     assert kept["replay"] > 0.9 and kept["fisher"] > 0.9
     assert kept["naive"] < 0.1
+    _only_old_rows_are_held(open_run(tmp_path / "naive"), start)
+
+
+def _only_old_rows_are_held(run: Run, start: Run) -> None:
+    labels, words = run.system.tokenizers.labels[LABEL], run.system.tokenizers.target.backend.get_vocab()
+    task = run.recipe.task
+    for importance in ("equal", "fisher"):
+        config = Incremental(strength=1.0, importance=importance, examples=5)  # type: ignore[arg-type]
+        loss = held(run.recipe, config, task.loss(True), run.system.model, run.system.tokenizers, start)
+        assert isinstance(loss, Anchored) and loss.importance is not None
+        bias, table = (loss.importance[n] for n in (f"outputs.{LABEL}.linear.bias", "encoder.embedding.token.weight"))
+        assert [bool(bias[labels.number(name)]) for name in ("yes", "no", "high", "low")] == [True, True, False, False]
+        assert [bool(table[words[word]].any()) for word in ("good", "song")] == [True, False]
 
 
 def test_going_on_needs_a_run(tmp_path: Path) -> None:

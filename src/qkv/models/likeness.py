@@ -57,8 +57,20 @@ class LikenessOutput(nn.Module):
         return [Decision([], [cosine]) for cosine in cosines(vectors).tolist()]
 
 
+class Objective:
+    """What the entries share: a text is one vector, and a unit is one couple."""
+
+    def build(self, name: str, d_model: int, counts: Sequence[int]) -> LikenessOutput:
+        """The module; `batch.extra[name]` [n] will hold similarities from 0 to 1."""
+        return LikenessOutput(self, name)  # type: ignore[arg-type]
+
+    def count(self, batch: Any) -> float:
+        """Couples of the batch."""
+        return len(batch.ids) / 2
+
+
 @dataclass(frozen=True)
-class Regression:
+class Regression(Objective):
     """The cosine is to be the similarity that people gave: Σ (cos − s)² (Reimers & Gurevych 2019, §3).
 
     pooling: how the tokens' states become one vector."""
@@ -68,21 +80,13 @@ class Regression:
     additive: ClassVar[bool] = True
     own: ClassVar[bool] = False
 
-    def build(self, name: str, d_model: int, counts: Sequence[int]) -> LikenessOutput:
-        """The module; `batch.extra[name]` [n] will hold similarities from 0 to 1."""
-        return LikenessOutput(self, name)
-
-    def count(self, batch: Any) -> float:
-        """Couples of the batch."""
-        return len(batch.ids) / 2
-
     def objective(self, vectors: Tensor, similarity: Tensor) -> Tensor:
         """Σ (cos − s)²."""
         return (cosines(vectors) - similarity).square().sum()
 
 
 @dataclass(frozen=True)
-class InBatch:
+class InBatch(Objective):
     """A text's partner is to be found among all second texts of the batch: `contrast`. Trained on couples that mean
     the same; the others of the batch are the negatives, so the loss is no sum over independent units.
 
@@ -100,21 +104,13 @@ class InBatch:
         if not 0 <= self.least <= 1:
             raise ValueError(f"least is {self.least}; give a similarity from 0 to 1")
 
-    def build(self, name: str, d_model: int, counts: Sequence[int]) -> LikenessOutput:
-        """The module."""
-        return LikenessOutput(self, name)
-
-    def count(self, batch: Any) -> float:
-        """Couples of the batch."""
-        return len(batch.ids) / 2
-
     def objective(self, vectors: Tensor, similarity: Tensor) -> Tensor:
         """InfoNCE in both directions."""
         return contrast(vectors, self.temperature)
 
 
 @dataclass(frozen=True)
-class TwoDropouts:
+class TwoDropouts(Objective):
     """Each text is its own partner, read with two draws of dropout, and the others of the batch are the negatives:
     no labels are needed (SimCSE; Gao et al. 2021, §3). Without dropout in the encoder there is nothing to learn.
 
@@ -128,14 +124,6 @@ class TwoDropouts:
 
     def __post_init__(self) -> None:
         _positive(self.temperature)
-
-    def build(self, name: str, d_model: int, counts: Sequence[int]) -> LikenessOutput:
-        """The module."""
-        return LikenessOutput(self, name)
-
-    def count(self, batch: Any) -> float:
-        """Couples of the batch."""
-        return len(batch.ids) / 2
 
     def objective(self, vectors: Tensor, similarity: Tensor) -> Tensor:
         """InfoNCE in both directions."""

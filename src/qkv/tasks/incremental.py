@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from qkv.errors import UserError
 from qkv.tasks import growth
@@ -66,25 +67,31 @@ def prepared(recipe: Recipe, config: Incremental, rows: list[Any], start: Run) -
 
 
 def held(recipe: Recipe, config: Incremental, loss: Loss, model: nn.Module, tokenizers: Tokenizers, start: Run) -> Loss:
-    """The loss, with the weights held near those of the old run where the config says so."""
+    """The loss, with the weights held near those of the old run where the config says so. Rows of labels and tokens
+    that the old run had not are free."""
     if not config.strength:
         return loss
-    known = dict(start.system.model.named_parameters())
-    anchors = {name: p for name, p in model.named_parameters() if name in known}
-    if config.importance == "equal":
-        return Anchored(loss, anchors, config.strength)
+    old = dict(start.system.model.named_parameters())
+    anchors = {name: p for name, p in model.named_parameters() if name in old}
+    given = {name: torch.ones_like(p) for name, p in old.items()}
+    if config.importance == "fisher":
+        given = _fisher(recipe, config, start)
+    kinds = growth.dimensions(recipe.task, recipe.model_config, tokenizers)
+    zeros = {name: torch.zeros_like(p) for name, p in anchors.items()}
+    how = growth.moves(start.system.tokenizers, tokenizers)
+    importance = zeros | growth.carried(given, zeros, kinds, how, exact=True)
+    return Anchored(loss, anchors, config.strength, importance)
+
+
+def _fisher(recipe: Recipe, config: Incremental, start: Run) -> dict[str, Tensor]:
+    """What the old run's answers to its own texts hang on, by the names of its weights."""
     task: Any = start.recipe.task
     if not hasattr(task, "decide") or "label" not in start.system.tokenizers.labels.sets:
         raise UserError("incremental: importance: fisher needs the answers of classify; use importance: equal")
     drawn = growth.answered(task, start.system, spaced(_old(recipe, start), config.examples), recipe.training.seed)
     source = task.batches(drawn, start.system.tokenizers)
     batches = (source.load([row]) for row in range(len(drawn)))
-    fisher = fisher_diagonal(start.system.model, task.loss(training=False), batches)
-    kinds = growth.dimensions(recipe.task, recipe.model_config, tokenizers)
-    zeros = {name: p.detach().new_zeros(p.shape) for name, p in anchors.items()}
-    how = growth.moves(start.system.tokenizers, tokenizers)
-    importance = zeros | growth.carried(fisher, zeros, kinds, how, exact=True)
-    return Anchored(loss, anchors, config.strength, importance)
+    return fisher_diagonal(start.system.model, task.loss(training=False), batches)
 
 
 def _old(recipe: Recipe, start: Run) -> Sequence[Any]:

@@ -152,7 +152,7 @@ def low_rank_undone(lab: Lab, params: Later) -> None:
     def restored(rank: int) -> Tensor:
         """How far the model is from its old self once the corrections are taken out again; 0: all weights learned."""
         torch.manual_seed(lab.seed)
-        model = small.encoder(20, d_model=16, n_layers=1).eval()
+        model = small.encoder(20, d_model=16, n_layers=1).double().eval()
         before = small.logits(model, batch)
         if rank:
             add_lora(model, rank, free=())
@@ -169,7 +169,7 @@ def low_rank_undone(lab: Lab, params: Later) -> None:
         arm=4,
         control=0,
         without=Text("all weights trained", "训练全部权重"),
-        holds=below(1e-6),
+        holds=below(1e-12),
     )
     torch.manual_seed(lab.seed)
     model = small.encoder(20, d_model=16, n_layers=1).double().eval()
@@ -191,7 +191,7 @@ def grown_rows(lab: Lab, params: Later) -> None:
     def made(rows: list[Labelled]) -> System:
         torch.manual_seed(len(rows))
         tokenizers = task.learn(rows, TokenizersConfig(target=Words()))
-        return System(fresh(config, tokenizers, task).eval(), tokenizers)
+        return System(fresh(config, tokenizers, task).double().eval(), tokenizers)
 
     old = made(old_rows)
 
@@ -214,7 +214,7 @@ def grown_rows(lab: Lab, params: Later) -> None:
         without=Text(
             "by number: rows stay where they are, words and labels move", "按编号：行不动，词和标签却换了位置"
         ),
-        holds=below(1e-4),
+        holds=below(1e-10),
         unit="nat",
     )
 
