@@ -37,7 +37,9 @@ def exchanged(rows: Sequence[Tagged], copies: int, seed: int) -> list[Tagged]:
     ]
     copied = []
     for row, found in whole * copies:
-        words, moved, at = [], [], 0
+        words: list[str] = []
+        moved: list[Entity] = []
+        at = 0
         for entity in found:
             words += row.words[at : entity.start]
             filling = draw.choice(fillings[entity.kind])
