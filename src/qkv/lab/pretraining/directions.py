@@ -11,45 +11,58 @@ import torch
 from torch import Tensor, nn
 
 from qkv.data.batch import IGNORE, Batch
-from qkv.data.corruption import fill_in_the_middle
+from qkv.data.corruption import Vocabulary, fill_in_the_middle
+from qkv.data.pretraining import Example, collate
 from qkv.lab import small
 from qkv.lab.checks import above, below
 from qkv.lab.evidence import Text
 from qkv.lab.kit import Lab, experiment, within
+from qkv.models import EncoderOnlyConfig
+from qkv.models.config import HeadConfig
+from qkv.models.pretraining import PretrainedEncoder
 from qkv.nn import Any, Causal, Prefix
+from qkv.tasks.objectives import Permuted
 
 
 @dataclass(frozen=True)
 class Strings:
-    """n_symbols, length: all strings of which are enumerated."""
+    """n_symbols, length: all strings of which are enumerated. orders: in which the symbols are told."""
 
     n_symbols: Annotated[int, within(2, 4)] = 3
     length: Annotated[int, within(2, 5)] = 4
+    orders: Annotated[int, within(2, 24)] = 6
 
 
 @experiment()
 def one_distribution(lab: Lab, params: Strings) -> None:
-    """What a causal model says of all strings adds up to one, in either direction; what a masked one says does not."""
+    """What a model says of all strings adds up to one if it tells their symbols one after the other, in any order; each
+    told from all the others, the same model's answers do not."""
     n, length = params.n_symbols, params.length
     texts = torch.tensor(list(itertools.product(range(n), repeat=length)))
+    known = Vocabulary(n + 1, n, np.arange(n), np.ones(n + 1, dtype=bool))
     causal = small.decoder(n + 1, d_model=16, n_layers=2).double().eval()
-    masked = small.encoder(n + 1, d_model=16, n_layers=2).double().eval()
+    config = EncoderOnlyConfig(small.stack(n + 1, d_model=16, n_layers=2), HeadConfig(tied=False))
+    encoder = PretrainedEncoder(config).double().eval()
 
-    def in_turn(backwards: bool) -> Tensor:
-        """log p of each string, its symbols told from the first to the last, or from the last to the first."""
-        batch = small.following(texts.flip(1) if backwards else texts, begin=n)
-        log_p = small.logits(causal, batch)[..., :n].log_softmax(-1)
-        return log_p.gather(-1, batch.targets.unsqueeze(-1)).sum((1, 2))
+    def asked(model: nn.Module, batch: Batch) -> Tensor:
+        """log p of what a batch asks for, added up in each row."""
+        log_p = small.logits(model, batch)[..., :n].log_softmax(-1)
+        wanted = batch.targets != IGNORE
+        told = log_p.gather(-1, batch.targets.clamp_min(0).unsqueeze(-1)).squeeze(-1)
+        return (told * wanted).sum(1)
+
+    def in_order(number: int) -> Tensor:
+        """log p of each string, its symbols told one after the other in an order drawn with this number."""
+        free = np.ones(length, dtype=bool)
+        rows = [
+            Permuted(rate=1.0).row(Example(line, free), known, np.random.default_rng(number)) for line in texts.numpy()
+        ]
+        return asked(encoder, collate(rows))
 
     def each_from_the_rest() -> Tensor:
         """Σ_t log p(x_t | all others) of each string."""
-        total = torch.zeros(len(texts), dtype=torch.float64)
-        for t in range(length):
-            hidden = texts.clone()
-            hidden[:, t] = n
-            log_p = small.logits(masked, small.labelled(hidden, texts))[:, t, :n].log_softmax(-1)
-            total += log_p.gather(-1, texts[:, t : t + 1]).squeeze(1)
-        return total
+        places = [[Permuted().asking(line, [t], known) for line in texts.numpy()] for t in range(length)]
+        return torch.stack([asked(encoder, collate(rows)) for rows in places]).sum(0)
 
     def defect(log_p: Tensor) -> Tensor:
         return (log_p.exp().sum() - 1).abs()
@@ -57,16 +70,17 @@ def one_distribution(lab: Lab, params: Strings) -> None:
     lab.claim(
         "adds_up",
         Text(
-            "Over all strings the probabilities of a causal model add up to one, whichever end it starts from.",
-            "因果模型给所有字符串的概率之和是 1，从哪头开始都一样。",
+            "Symbols told one after the other, in whatever order: the probabilities of all strings add up to one.",
+            "符号一个接一个地猜，不论按什么次序，所有字符串的概率之和都是 1。",
         ),
         measure=lambda many: max(float(defect(log_p)) for log_p in many),
-        arm=[in_turn(False), in_turn(True)],
+        arm=[asked(causal, small.following(texts, begin=n)), *(in_order(i) for i in range(params.orders))],
         control=[each_from_the_rest()],
         without=Text("each symbol told from all the others", "每个符号都由其余符号来预测"),
         holds=below(1e-12),
     )
     lab.number("masked_total", each_from_the_rest().exp().sum())
+    lab.number("differ", torch.stack([in_order(i) for i in range(params.orders)]).std(0).mean(), "nat")
 
 
 @dataclass(frozen=True)
@@ -141,7 +155,7 @@ def reversed_facts(lab: Lab, params: Facts) -> None:
         return small.following(torch.tensor(rows))
 
     def answered(gaps: bool, seed: int) -> float:
-        """Share of the second half's right names to which the left one is ranked first."""
+        """Share of the second half's right names to which, of its left names, the one that belongs is ranked first."""
         model = small.decoder(size, d_model=32, n_layers=2)
         trained = lab.train(model, with_gaps if gaps else forwards, params.steps, seed=seed)
         names = right[half:]
@@ -151,8 +165,11 @@ def reversed_facts(lab: Lab, params: Facts) -> None:
             asked = [names, torch.full_like(names, back)]
         return first_ranked(trained, torch.stack(asked, 1), left[half:])
 
-    def first_ranked(model: nn.Module, prompt: Tensor, wanted: Tensor) -> float:
-        return float((small.logits(model, small.labelled(prompt, prompt))[:, -1].argmax(-1) == wanted).float().mean())
+    def first_ranked(model: nn.Module, prompt: Tensor, names: Tensor) -> float:
+        """Share of the prompts [B,T] whose own name is ranked first among those of all prompts, [B]. Names that are no
+        answer to any of them do not compete: how often they were said in training decides nothing."""
+        scores = small.logits(model, small.labelled(prompt, prompt))[:, -1, names]
+        return float((scores.argmax(-1) == torch.arange(len(names))).float().mean())
 
     lab.claim(
         "who",
@@ -167,7 +184,7 @@ def reversed_facts(lab: Lab, params: Facts) -> None:
         holds=above(0.9),
         seeds=3,
     )
-    lab.number("chance", 1 / n)
+    lab.number("chance", 1 / (n - half))
 
     def known(seed: int) -> tuple[float, float]:
         """Of the causal model: facts in the direction of the sentences, and questions that it was taught."""
