@@ -60,7 +60,7 @@ def test_dynamic_rows_change_with_the_epoch_and_static_ones_do_not() -> None:
     n = len(rows())
     for row in range(n):
         static = rows(dynamic=False)
-        assert static.row(row).ids.tolist() == static.row(row + 7 * n).ids.tolist()
+        assert static.row(row).ids.tolist() == static.row(row + 7 * n).ids.tolist() == rows().row(row).ids.tolist()
     assert any(rows().row(r).ids.tolist() != rows().row(r + n).ids.tolist() for r in range(n))
     measured = rows(seed=None)
     assert measured.plan(0)[0] == [0, 1]
@@ -109,6 +109,18 @@ def test_neighbours_in_order_or_swapped() -> None:
     pairs = drawn(SentenceOrder())
     assert all(second[0] - first[0] == (10 if label == 0 else -10) for first, second, label in pairs)
     assert sum(label for *_, label in pairs) / len(pairs) == pytest.approx(0.5, abs=5 * 0.5 / len(pairs) ** 0.5)
+
+
+def test_segments_are_numbered_from_the_second_one_on() -> None:
+    def unspoilt(example: Example, random: np.random.Generator) -> Row:
+        return Row(example.ids, np.full(len(example.ids), IGNORE))
+
+    source = CorruptedRows(PairExamples(TEXTS, SentenceOrder(), 11, CLS, SEP), unspoilt, 2)
+    for index in range(len(source)):
+        row = source.row(index)
+        first_end = row.ids.tolist().index(SEP)
+        assert row.fields["segment"].tolist() == [int(i > first_end) for i in range(len(row.ids))]
+        assert row.extra[PAIR] == int(row.ids[1] > row.ids[first_end + 1])
 
 
 def test_pairs_that_cannot_be() -> None:

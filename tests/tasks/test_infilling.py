@@ -13,12 +13,15 @@ import torch
 from qkv.data.batch import IGNORE
 from qkv.data.pretraining import collate
 from qkv.decoding import Greedy
+from qkv.decoding.state import State
 from qkv.errors import UserError
+from qkv.nn import Tokens
 from qkv.tasks import recipe as recipes
 from qkv.tasks.folder import open_run
-from qkv.tasks.gaps import FillInTheMiddle, Gaps, Prefix, Spans
+from qkv.tasks.gaps import FillInTheMiddle, Gaps, MarksInTurn, Prefix, Spans
 from qkv.tasks.infilling import Infill
 from qkv.tasks.model import fresh, resolve
+from qkv.tasks.task import System
 from qkv.tasks.tokenizers import TokenizersConfig
 from qkv.tasks.train import train
 from qkv.text import Words
@@ -47,6 +50,27 @@ def test_a_target_is_the_next_token(objective: Any) -> None:
             given = row.fields["prefix"].astype(bool)
             assert not (given[1:] & asked[:-1]).any() and given[0]
         assert len(row.ids) <= len(WINDOW) + objective.extra
+
+
+def test_all_that_is_told_is_asked_for() -> None:
+    for seed in range(50):
+        row = Prefix().row(WINDOW, GAPS, np.random.default_rng(seed))
+        assert (row.targets != IGNORE).sum() == len(WINDOW) - row.fields["prefix"].sum()
+        whole = FillInTheMiddle().row(WINDOW, gaps(FillInTheMiddle()), np.random.default_rng(seed))
+        assert (whole.targets != IGNORE).all()
+
+
+def test_a_prompt_is_read_in_both_directions() -> None:
+    task = Infill(Prefix(), length=11)
+    tokenizers = task.learn(["a b c d e f g h i j k l m n"], TokenizersConfig(target=Words()))
+    torch.manual_seed(0)
+    model: Any = fresh(resolve(OPEN), tokenizers, task).eval()
+    ids = torch.tensor([[tokenizers.bos, *tokenizers.target.encode("a b c d e f g")]])
+    tokens = Tokens.arange(1, 8)
+    scores = model.head(model(ids, tokens.with_fields(prefix=torch.ones_like(ids))))[0, -1].detach().log_softmax(-1)
+    scores[list(tokenizers.unwritten)] = float("-inf")
+    [one] = task.predict(System(model, tokenizers), ["a b c d e f g"], Greedy(), max_new=1)
+    assert one.scores[0] == pytest.approx(float(scores.max()), abs=1e-5)
 
 
 def test_a_prefix_is_cut_anywhere() -> None:
@@ -94,7 +118,9 @@ def test_prompts() -> None:
     assert prompt.whole([9]) == [20, 21, 9, 30]
     prompt = Spans().prompt([[20], [21], [22]], GAPS)
     assert prompt.ids == [1, 20, 4, 21, 5, 22] and prompt.whole([8, 4, 9, 5, 10, 6]) == [20, 9, 21, 10, 22]
-    assert Prefix().prompt([[20]], GAPS).ids == [1, 20]
+    assert prompt.filling([4, 9, 9]) == [[9, 9], []] and prompt.whole([5, 10, 7]) == [20, 21, 10, 22]
+    prompt = Prefix().prompt([[20]], GAPS)
+    assert prompt.ids == [1, 20] and prompt.whole([9]) == [20, 9]
     with pytest.raises(ValueError, match="2 gaps"):
         FillInTheMiddle().prompt([[], [], []], GAPS)
     with pytest.raises(ValueError, match="0 gaps"):
@@ -103,8 +129,9 @@ def test_prompts() -> None:
         Prefix().prompt([[20], []], GAPS)
 
 
-def run(tmp_path: Path, objective: str, model: dict, steps: int) -> Any:
-    lines = [f"{a} {b} {a} {b} {a} {b} {a} {b}" for a in "uvwxyz" for b in "abcdef"] * 2
+def run(tmp_path: Path, objective: Any, model: dict, steps: int) -> Any:
+    """A run on documents of one word, which fill a window each: before an empty prefix only what follows tells it."""
+    lines = [" ".join([word] * 8) for word in "uvwxyzabcdef"] * 6
     (tmp_path / "texts.jsonl").write_text("".join(f'{{"text": "{line}"}}\n' for line in lines))
     data = {"train": str(tmp_path / "texts.jsonl"), "dev": str(tmp_path / "texts.jsonl")}
     settings = {"max_steps": steps, "learning_rate": 5e-3, "schedule": "linear", "threads": 1, "tensorboard": False}
@@ -118,8 +145,8 @@ def test_what_follows_a_gap_helps_to_fill_it(tmp_path: Path) -> None:
     made = run(tmp_path, "fill_in_the_middle", CAUSAL, 120)
     scores = made.recipe.task.evaluate(made.system, made.recipe.task.load(made.recipe.data, "dev"), Greedy())
     assert scores["middle_loss"] < scores["middle_without_suffix_loss"] < math.log(20)
-    [one] = made.recipe.task.predict(made.system, ["u <mask> u a"], Greedy())
-    assert one.text.split()[0] == "u" and one.text.split()[-2:] == ["u", "a"]
+    [one] = made.recipe.task.predict(made.system, ["<mask> w w w"], Greedy())
+    assert set(one.text.split()) == {"w"} and one.text == f"{one.details['gaps'][0]} w w w"
     with pytest.raises(UserError, match="text 1: it has 2 gaps"):
         made.recipe.task.predict(made.system, ["<mask> u <mask>"], Greedy())
 
@@ -127,20 +154,39 @@ def test_what_follows_a_gap_helps_to_fill_it(tmp_path: Path) -> None:
 def test_a_prefix_and_spans_are_answered(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     made = run(tmp_path / "p", "prefix", OPEN, 60)
-    [one] = made.recipe.task.predict(made.system, ["w d w d"], Greedy(), max_new=4)
-    assert one.text.startswith("w d w d ")
-    assert made.recipe.task.evaluate(made.system, ["w d w d w d w d w d"], Greedy())["loss"] < math.log(20)
+    [one] = made.recipe.task.predict(made.system, ["w w w w"], Greedy(), max_new=4)
+    assert one.text.startswith("w w w w w") and one.details["gaps"] == [one.text.removeprefix("w w w w ")]
+    assert made.recipe.task.evaluate(made.system, ["w w w w w w w w"], Greedy())["loss"] < math.log(20)
     (tmp_path / "s").mkdir()
-    made = run(tmp_path / "s", "spans", OPEN, 60)
-    [one] = made.recipe.task.predict(made.system, ["w <mask> w d <mask> d"], Greedy())
-    assert one.text.split()[0] == "w" and one.text.split()[-1] == "d"
+    made = run(tmp_path / "s", {"spans": {"rate": 0.4}}, OPEN, 200)
+    [one] = made.recipe.task.predict(made.system, ["w w <mask> w w"], Greedy())
+    assert one.details["gaps"][0] and one.text == f"w w {one.details['gaps'][0]} w w"
+    assert set(one.text.split()) == {"w"}
+
+
+def test_marks_are_told_in_turn() -> None:
+    """By a loop over what may follow: the first mark, then anything but a mark, then the next mark too."""
+    marks, size = (4, 5, 6), 9
+    for told, allowed in [
+        ([], [4]),
+        ([4], [0, 1, 2, 3, 7, 8]),
+        ([4, 7], [0, 1, 2, 3, 5, 7, 8]),
+        ([4, 7, 5], [0, 1, 2, 3, 7, 8]),
+        ([4, 7, 5, 8, 8], [0, 1, 2, 3, 6, 7, 8]),
+    ]:
+        state = State.start([0, 1], torch.tensor([9, 9]), 1, 1, eos=2)
+        state.ids = torch.tensor([told, told], dtype=torch.long).unsqueeze(1)
+        scores = MarksInTurn(marks)(torch.zeros(2, 1, size), state)
+        assert (scores[1, 0] > float("-inf")).nonzero().flatten().tolist() == allowed
 
 
 def test_a_mask_that_hides_the_prefix_is_refused() -> None:
     task = Infill(Prefix(), length=11)
     tokenizers = task.learn(["a b c"], TokenizersConfig(target=Words()))
-    with pytest.raises(UserError, match=r"set model\.stack\.mask to \{any: \[causal, prefix\]\}"):
-        fresh(resolve(CAUSAL), tokenizers, task)
+    hidden = {"decoder_only": {"stack": {**STACK, "mask": {"all": ["causal", "prefix"]}}}}
+    for model in (CAUSAL, hidden):
+        with pytest.raises(UserError, match=r"set model\.stack\.mask to \{any: \[causal, prefix\]\}"):
+            fresh(resolve(model), tokenizers, task)
     short = {"decoder_only": {"stack": {**STACK, "position": {"learned": 12}}}}
     with pytest.raises(UserError, match="positions end at 12"):
         fresh(resolve(short), tokenizers, Infill(FillInTheMiddle(), length=11))

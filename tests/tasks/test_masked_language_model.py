@@ -106,6 +106,31 @@ def test_replaced_tokens_by_a_loop() -> None:
     assert wrong.sum() > 0 and terms["detection"][2] == 50
 
 
+def test_detection_is_scored_by_a_loop() -> None:
+    task = small(objective=ReplacedTokens(rate=0.5))
+    made = system(task)
+    source, model = task.batches(TEXTS, made.tokenizers), made.model
+    first = source.load(source.plan(0)[0])
+    middle = model(first.ids, first.tokens)[first.tokens.valid].median().detach()  # so that it says both
+    torch.nn.init.constant_(model.detector[-1].bias, -float(middle))  # type: ignore[union-attr, index]
+    said, true = [], []
+    for indices in source.plan(0):
+        batch = source.load(indices)
+        hidden = model.generator(batch.ids, batch.tokens)  # type: ignore[union-attr, operator]
+        shown, replaced = replacements(model.generator.head(hidden[batch.targets != IGNORE]), batch)  # type: ignore[union-attr, operator]
+        judged = model(shown, batch.tokens) > 0
+        for row, place in batch.tokens.valid.nonzero().tolist():
+            said.append(bool(judged[row, place]))
+            true.append(bool(replaced[row, place]))
+    scores = task.evaluate(made, TEXTS, Greedy())
+    right = [a == b for a, b in zip(said, true, strict=True)]
+    found = [a and b for a, b in zip(said, true, strict=True)]
+    assert 0 < sum(said) < len(said) and any(true)
+    assert scores["replaced"] == pytest.approx(sum(true) / len(true))
+    assert scores["detection_accuracy"] == pytest.approx(sum(right) / len(right))
+    assert scores["detection_f1"] == pytest.approx(2 * sum(found) / (sum(said) + sum(true)))
+
+
 def test_detector_and_generator_share_their_words_and_no_gradient_of_the_draw() -> None:
     task = small(objective=ReplacedTokens(rate=0.5))
     model: Any = system(task).model
@@ -117,6 +142,15 @@ def test_detector_and_generator_share_their_words_and_no_gradient_of_the_draw() 
     task.loss(True)(made.model, batch)["detection"][0].backward()
     generator: Any = made.model.generator  # type: ignore[union-attr]
     assert all(p.grad is None for p in generator.encoder.blocks.parameters())
+
+
+def test_a_generator_shares_its_words_beside_an_untied_head_too() -> None:
+    untied = {"encoder_only": {**MODEL["encoder_only"], "head": {"tied": False}}}
+    task = small(objective=ReplacedTokens())
+    tokenizers = task.learn(TEXTS, TokenizersConfig(target=Words()))
+    model: Any = fresh(resolve(untied), tokenizers, task)
+    assert model.generator.head.weight is model.encoder.embedding.token.weight
+    task.loss(True)(model, task.batches(TEXTS, tokenizers, seed=0).load([0]))["cross_entropy"][0].backward()
 
 
 def test_drawn_tokens_have_their_probabilities() -> None:

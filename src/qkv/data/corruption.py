@@ -127,20 +127,21 @@ def sentinels(ids: Sequence[int] | np.ndarray, group: np.ndarray, marks: Sequenc
     return source, [*target, marks[len(mark)]]
 
 
-def restored(source: Sequence[int], target: Sequence[int], marks: Sequence[int]) -> list[int]:
-    """The text that `sentinels` took apart.
+def fillings(target: Sequence[int], marks: Sequence[int], asked: Sequence[int]) -> list[list[int]]:
+    """What a target of `sentinels` tells behind each mark that is asked for; nothing, where it leaves the mark out, and
+    the last, where it repeats one.
 
-    >>> restored([5, 90, 8], [90, 6, 7, 91], [90, 91])
-    [5, 6, 7, 8]
+    >>> fillings([90, 6, 7, 91], [90, 91, 92], asked=[90])
+    [[6, 7]]
     """
     known, now = set(marks), NONE
-    parts: dict[int, list[int]] = {}
+    told: dict[int, list[int]] = {}
     for token in target:
         if token in known:
-            now, parts[token] = token, []
+            now, told[token] = token, []
         elif now != NONE:
-            parts[now].append(token)
-    return [token for x in source for token in (parts.get(x, []) if x in known else [x])]
+            told[now].append(token)
+    return [told.get(mark, []) for mark in asked]
 
 
 def fill_in_the_middle(

@@ -50,11 +50,6 @@ class PretrainedEncoder(EncoderOnly):
         made = {name: out.build(name, width, (counts or {})[name]) for name, out in (outputs or {}).items()}
         self.outputs = nn.ModuleDict(made)
 
-    @property
-    def filler(self) -> EncoderOnly:
-        """What fills a <mask>."""
-        return self
-
     def forward(self, ids: Tensor, tokens: Tokens) -> Tensor:
         """ids [B,T] -> hidden states [B,T,E]; tokens with the field `order` see those whose turn has come."""
         return self.encoder(ids, tokens, mask=Turns())
@@ -68,7 +63,8 @@ class ReplacementDetector(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Stack(config.stack)
-        self.generator = PretrainedEncoder(replace(config, stack=narrowed(config.stack, share)))
+        narrow = replace(config, stack=narrowed(config.stack, share), head=replace(config.head, tied=True))
+        self.generator = PretrainedEncoder(narrow)
         self.generator.encoder.embedding.token = self.encoder.embedding.token
         self.generator.head.weight = self.encoder.embedding.token.weight
         width = config.stack.d_model
@@ -78,11 +74,6 @@ class ReplacementDetector(nn.Module):
     def max_length(self) -> int | None:
         return self.encoder.max_length
 
-    @property
-    def filler(self) -> EncoderOnly:
-        """What fills a <mask>: the generator."""
-        return self.generator
-
     def encode(self, ids: Tensor, tokens: Tokens) -> Memory:
         """ids [B,T] -> hidden states [B,T,E] with their tokens."""
         return Memory(self.encoder(ids, tokens), tokens)
@@ -90,6 +81,11 @@ class ReplacementDetector(nn.Module):
     def forward(self, ids: Tensor, tokens: Tokens) -> Tensor:
         """ids [B,T] -> the logit [B,T] of each token's having been replaced."""
         return self.detector(self.encoder(ids, tokens)).squeeze(-1)
+
+
+def filler(model: Any) -> EncoderOnly:
+    """What fills a <mask>: the generator beside a detector, or the encoder itself."""
+    return model.generator if isinstance(model, ReplacementDetector) else model
 
 
 def narrowed(stack: StackConfig, share: float) -> StackConfig:

@@ -1,24 +1,46 @@
 """The table of what a decoder can be trained to write besides the next token of a plain text.
 
 row(ids, gaps, random) -> a window, as it is or rearranged, and what of it is told
-prompt(parts, gaps) -> what an answer goes on from
+prompt(parts, gaps) -> what an answer goes on from          constraint(gaps) -> where its specials stand in an answer
 specials: names of its special tokens · open_prefix: whether what is given is read in both directions
-writes_marks: whether specials are part of an answer · extra: tokens that a row may have beyond its window
+extra: tokens that a row may have beyond its window
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import ClassVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from qkv.data import spans
 from qkv.data.batch import IGNORE
-from qkv.data.corruption import cuts, fill_in_the_middle, restored, sentinels
+from qkv.data.corruption import cuts, fill_in_the_middle, fillings, sentinels
 from qkv.data.pretraining import Row
 from qkv.data.spans import SpanLengths
+from qkv.decoding import Constraint, Forbidden, Forced
+from qkv.decoding.state import DEAD, State
+from qkv.text import Tokenizer
+from qkv.text.specials import spelling
+
+GAP = spelling("mask")
+"""How a gap is written in a text that is to be filled."""
+MARKS = 24  # gaps of a window that `Spans` can tell apart, and one more
+
+
+def around(tokenizer: Tokenizer, text: str) -> list[list[int]]:
+    """The ids of what stands before, between and behind the gaps of a text; the tokenizer's own sign is a gap too."""
+    own = tokenizer.mask_id
+    marks = {GAP} if own is None else {GAP, tokenizer.backend.id_to_token(own) or GAP}
+    parts = re.split("|".join(map(re.escape, marks)), text)
+    if tokenizer.id(" ") is None:  # a piece brings its own space along
+        parts = [*(part.rstrip() for part in parts[:-1]), parts[-1]]
+    return tokenizer.encode_batch(parts)
 
 
 @dataclass(frozen=True)
@@ -34,10 +56,35 @@ class Gaps:
 
 @dataclass(frozen=True)
 class Prompt:
-    """ids: what the model goes on from. whole: what it wrote -> the text, as ids."""
+    """ids: what the model goes on from. parts: the text before, between and behind its gaps. filling: what the model
+    wrote -> what stands in each gap; a text without gaps has one behind its end."""
 
     ids: list[int]
-    whole: Callable[[list[int]], list[int]]
+    parts: Sequence[list[int]]
+    filling: Callable[[list[int]], list[list[int]]] = lambda told: [told]
+
+    def whole(self, told: list[int]) -> list[int]:
+        """What the model wrote -> the text with its gaps filled, as ids."""
+        pairs = zip_longest(self.parts, self.filling(told), fillvalue=[])
+        return [token for part, filled in pairs for token in (*part, *filled)]
+
+
+@dataclass(frozen=True)
+class MarksInTurn:
+    """An answer begins with the first mark, and goes from each mark to the next, with something told between them."""
+
+    marks: tuple[int, ...]
+
+    def __call__(self, scores: Tensor, state: State) -> Tensor:
+        """log-probabilities [B,W,V] -> the same, at -inf where no such answer goes on."""
+        if not state.step:
+            return Forced(self.marks[:1])(scores, state)
+        marks = torch.tensor(self.marks, device=scores.device)
+        said = torch.isin(state.ids, marks)  # [B,W,n]
+        following = marks[said.sum(2).clamp_max(len(marks) - 1)].unsqueeze(2)
+        told = scores.index_fill(2, marks, DEAD)
+        turn = told.scatter(2, following, scores.gather(2, following))
+        return torch.where(said[:, :, -1:], told, turn)
 
 
 def written(tokens: Sequence[int], source: int, prefix: bool = False) -> Row:
@@ -57,7 +104,6 @@ class Prefix:
 
     specials: ClassVar[tuple[str, ...]] = ()
     open_prefix: ClassVar[bool] = True
-    writes_marks: ClassVar[bool] = False
     extra: ClassVar[int] = 0
 
     def row(self, ids: np.ndarray, gaps: Gaps, random: np.random.Generator) -> Row:
@@ -68,7 +114,11 @@ class Prefix:
         """The text. Raises ValueError for gaps."""
         if len(parts) > 1:
             raise ValueError("a prefix model goes on from the end of a text; leave <mask> out")
-        return Prompt([gaps.bos, *parts[0]], lambda told: [*parts[0], *told])
+        return Prompt([gaps.bos, *parts[0]], parts)
+
+    def constraint(self, gaps: Gaps) -> Constraint:
+        """There are no specials."""
+        return Forbidden(())
 
 
 @dataclass(frozen=True)
@@ -83,7 +133,6 @@ class FillInTheMiddle:
 
     specials: ClassVar[tuple[str, ...]] = ("pre", "suf", "mid")
     open_prefix: ClassVar[bool] = False
-    writes_marks: ClassVar[bool] = False
     extra: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
@@ -112,12 +161,16 @@ class FillInTheMiddle:
     def prompt(self, parts: Sequence[list[int]], gaps: Gaps) -> Prompt:
         """The text, or what stands before and behind its gap. Raises ValueError for several gaps."""
         if len(parts) == 1:
-            return Prompt([gaps.bos, *parts[0]], lambda told: [*parts[0], *told])
+            return Prompt([gaps.bos, *parts[0]], parts)
         if len(parts) > 2:
             raise ValueError(f"it has {len(parts) - 1} gaps, and this model fills one; leave one <mask>")
         prefix, suffix = parts
         pre, suf, mid = gaps.marks
-        return Prompt([gaps.bos, pre, *prefix, suf, *suffix, mid], lambda told: [*prefix, *told, *suffix])
+        return Prompt([gaps.bos, pre, *prefix, suf, *suffix, mid], parts)
+
+    def constraint(self, gaps: Gaps) -> Constraint:
+        """A middle has no specials."""
+        return Forbidden(tuple(gaps.marks))
 
 
 @dataclass(frozen=True)
@@ -130,11 +183,9 @@ class Spans:
     lengths: SpanLengths = field(default_factory=SpanLengths)
     """Of spans, in words."""
 
-    marks: ClassVar[int] = 24
-    specials: ClassVar[tuple[str, ...]] = tuple(f"gap{i}" for i in range(24))
+    specials: ClassVar[tuple[str, ...]] = tuple(f"gap{i}" for i in range(MARKS))
     open_prefix: ClassVar[bool] = True
-    writes_marks: ClassVar[bool] = True
-    extra: ClassVar[int] = 2 * 24 + 1
+    extra: ClassVar[int] = 2 * MARKS + 1
 
     def __post_init__(self) -> None:
         if not 0 < self.rate < self.lengths.mean / (1 + self.lengths.mean):
@@ -149,9 +200,14 @@ class Spans:
 
     def prompt(self, parts: Sequence[list[int]], gaps: Gaps) -> Prompt:
         """The text with a mark for each gap. Raises ValueError where there is none, or there are too many."""
-        if not 1 < len(parts) <= self.marks:
-            raise ValueError(f"it has {len(parts) - 1} gaps; write 1 to {self.marks - 1} of <mask>")
+        if not 1 < len(parts) <= MARKS:
+            raise ValueError(f"it has {len(parts) - 1} gaps; write 1 to {MARKS - 1} of {GAP}")
         source = list(parts[0])
         for mark, part in zip(gaps.marks, parts[1:], strict=False):
             source += [mark, *part]
-        return Prompt([gaps.bos, *source], lambda told: restored(source, told, gaps.marks))
+        used = gaps.marks[: len(parts) - 1]
+        return Prompt([gaps.bos, *source], parts, lambda told: fillings(told, gaps.marks, used))
+
+    def constraint(self, gaps: Gaps) -> Constraint:
+        """As in every target of `sentinels`; only where it ends is up to the model."""
+        return MarksInTurn(tuple(gaps.marks))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from qkv.data import files
@@ -18,15 +17,14 @@ from qkv.decoding import Chooser, Forbidden, generate
 from qkv.errors import UserError
 from qkv.models import DecoderOnlyConfig, ModelConfig, build
 from qkv.nn import Tokens
-from qkv.tasks.gaps import FillInTheMiddle, Gaps, Prefix, Prompt, Spans
-from qkv.tasks.task import Prediction, System, Task, spaced
+from qkv.tasks.gaps import FillInTheMiddle, Gaps, Prefix, Prompt, Spans, around
+from qkv.tasks.pretraining_metrics import mean_nats
+from qkv.tasks.task import Prediction, System, Task
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig, learn
 from qkv.training.losses import TokenCrossEntropy
-from qkv.training.pretraining import mean_nats
 
 CELLS = 16384  # tokens of prompts and of what is written to them, that are held side by side
-GAP = "<mask>"
-"""How a gap is written in a text that is to be filled."""
+MIDDLES = 512  # windows of which `evaluate` asks for the middle alone
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,8 @@ class Infill(Task):
     def build(self, config: ModelConfig, tokenizers: Tokenizers) -> Any:
         """The decoder. Raises UserError where its mask hides the prefix, or its positions end too early."""
         assert isinstance(config, DecoderOnlyConfig)
-        if self.objective.open_prefix and "Prefix" not in repr(config.stack.mask):
+        pair = Tokens.arange(1, 2).with_fields(prefix=torch.ones(1, 2, dtype=torch.long))
+        if self.objective.open_prefix and not config.stack.mask(pair, pair)[..., 0, 1].all():
             raise UserError(
                 "task: this objective reads a prefix in both directions; "
                 "set model.stack.mask to {any: [causal, prefix]}"
@@ -100,44 +99,46 @@ class Infill(Task):
         """Loss in nats and perplexity per token that is written; of gaps in the middle, also of what stands in them
         alone, with the text behind and without it."""
         source = self.batches(rows, system.tokenizers)
-        found: dict[str, Any] = {"rows": len(rows), **mean_nats(system.model, source)}
+        found: dict[str, Any] = {"rows": len(rows), **mean_nats(system, map(source.load, source.plan(0)))}
         if isinstance(self.objective, FillInTheMiddle):
-            gaps = self.gaps(system.tokenizers)
-            numbers = spaced(range(len(source)), 512)
-            for name, ahead in (("middle", True), ("middle_without_suffix", False)):
-                drawn = [
-                    self.objective.middle(
-                        source.examples.example(i, np.random.default_rng(i)).ids, gaps, np.random.default_rng(i), ahead
-                    )
-                    for i in numbers
-                ]
-                found[f"{name}_loss"] = mean_nats(system.model, drawn, self.size)["loss"]
+            gaps, middle = self.gaps(system.tokenizers), self.objective.middle
+
+            def asked(ahead: bool) -> CorruptedRows:
+                return CorruptedRows(
+                    source.examples,
+                    lambda example, random: middle(example.ids, gaps, random, ahead),
+                    self.size,
+                    seed=None,
+                    limit=MIDDLES,
+                )
+
+            for name, alone in (("middle", asked(True)), ("middle_without_suffix", asked(False))):
+                found[f"{name}_loss"] = mean_nats(system, map(alone.load, alone.plan(0)))["loss"]
         return found
 
     def predict(
         self, system: System, texts: Sequence[str], chooser: Chooser, max_new: int | None = None, first: int = 0
     ) -> list[Prediction]:
-        """Each text with its gaps filled, or, without any, its continuation.
+        """Each text with its gaps filled, or, without any, its continuation; `details` has what stands in each gap.
 
         Raises UserError for gaps that the objective cannot fill and texts longer than the model's positions."""
         own, gaps = system.tokenizers.target, self.gaps(system.tokenizers)
         prompts = []
         for number, text in enumerate(texts, first + 1):
-            parts = text.split(GAP)
-            if own.id(" ") is None:  # a piece brings its own space along
-                parts = [*(part.rstrip() for part in parts[:-1]), parts[-1]]
             try:
-                prompts.append(self.objective.prompt(own.encode_batch(parts), gaps))
+                prompts.append(self.objective.prompt(around(own, text), gaps))
             except ValueError as error:
                 raise UserError(f"text {number}: {error}") from error
             bound = system.model.max_length
             if bound is not None and len(prompts[-1].ids) >= bound:
                 raise UserError(f"text {number} leaves no room in the model's {bound} positions; shorten it")
         best = self._written(system, prompts, chooser, max_new or self.max_new, first)
-        return [
-            Prediction.of(text, hypotheses, own.decode_batch([prompt.whole(h.ids) for h in hypotheses]))
-            for text, prompt, hypotheses in zip(texts, prompts, best, strict=True)
-        ]
+        found = []
+        for text, prompt, hypotheses in zip(texts, prompts, best, strict=True):
+            answer = Prediction.of(text, hypotheses, own.decode_batch([prompt.whole(h.ids) for h in hypotheses]))
+            filled = own.decode_batch(prompt.filling(hypotheses[0].ids))
+            found.append(replace(answer, details={"gaps": [part.strip() for part in filled]}))
+        return found
 
     def _written(
         self, system: System, prompts: Sequence[Prompt], chooser: Chooser, max_new: int, first: int
@@ -145,8 +146,7 @@ class Infill(Task):
         """The hypotheses of each prompt, in batches by length."""
         found: dict[int, list[Any]] = {}
         cells = [len(prompt.ids) + chooser.width * max_new for prompt in prompts]
-        marks = () if self.objective.writes_marks else self.gaps(system.tokenizers).marks
-        forbidden = Forbidden((*system.tokenizers.unwritten, *marks))
+        own = self.objective.constraint(self.gaps(system.tokenizers))
         for batch in TokenBuckets(cells, BucketConfig(tokens=max(CELLS, *cells)), None).plan(0):
             chosen = [prompts[i] for i in batch]
             tokens = Tokens.from_lengths([len(prompt.ids) for prompt in chosen])
@@ -159,7 +159,7 @@ class Infill(Task):
                 chooser=chooser,
                 max_new=max_new,
                 eos=system.tokenizers.eos,
-                constraints=(forbidden,),
+                constraints=(Forbidden(system.tokenizers.unwritten), own),
                 rows=[first + i for i in batch],
             )
             found |= dict(zip(batch, best, strict=True))

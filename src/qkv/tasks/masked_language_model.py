@@ -30,12 +30,13 @@ from qkv.data.pretraining import (
 from qkv.decoding import Chooser
 from qkv.errors import UserError
 from qkv.models import Choice, EncoderOnlyConfig, ModelConfig
+from qkv.models.pretraining import ReplacementDetector, filler
+from qkv.tasks.gaps import GAP, around
 from qkv.tasks.objectives import Masked, Objective, ReplacedTokens
 from qkv.tasks.pretraining_metrics import pretraining_scores
 from qkv.tasks.task import Prediction, System, Task, spaced
 from qkv.tasks.tokenizers import Tokenizers, TokenizersConfig, learn
 from qkv.text import Tokenizer
-from qkv.text.specials import spelling
 from qkv.training.losses import Loss
 
 SPECIALS = ("mask", "cls", "sep")
@@ -159,7 +160,7 @@ class MaskedLanguageModel(Task):
         the others, as they were in training. `details` ranks the tokens of each mask.
 
         Raises UserError for a text without <mask>, and for one that is longer than the model's positions."""
-        if isinstance(self.objective, ReplacedTokens) and not hasattr(system.model, "generator"):
+        if isinstance(self.objective, ReplacedTokens) and not isinstance(system.model, ReplacementDetector):
             raise UserError("this folder has no generator to fill masks with; train with objective: masked")
         tokenizer, vocabulary = system.tokenizers.target, Vocabulary.of(system.tokenizers.target)
         n = chooser.n_best if chooser.n_best > 1 else RANKED
@@ -181,20 +182,14 @@ class MaskedLanguageModel(Task):
 
 
 def masked_ids(tokenizers: Tokenizers, text: str, number: int = 1) -> tuple[list[int], list[list[int]]]:
-    """A text with `<mask>` (or as its tokenizer spells it) in it, as the encoder reads it, and the ids between masks.
+    """A text with <mask> (or as its tokenizer spells it) in it, as the encoder reads it, and the ids between masks.
     Raises UserError where there is none."""
-    own = tokenizers.target
-    assert own.mask_id is not None
-    marks = {spelling("mask"), own.backend.id_to_token(own.mask_id) or spelling("mask")}
-    for mark in marks:
-        text = text.replace(mark, "\0")
-    parts = text.split("\0")
-    if len(parts) < 2:
-        raise UserError(f"text {number} has no {spelling('mask')}; write one where a word is to be filled in")
-    if own.id(" ") is None:  # a piece brings its own space along
-        parts = [*(part.rstrip() for part in parts[:-1]), parts[-1]]
-    pieces = own.encode_batch(parts)
-    joined = [token for piece in pieces for token in (own.mask_id, *piece)][1:]
+    mask = tokenizers.target.mask_id
+    assert mask is not None
+    pieces = around(tokenizers.target, text)
+    if len(pieces) < 2:
+        raise UserError(f"text {number} has no {GAP}; write one where a word is to be filled in")
+    joined = [token for piece in pieces for token in (mask, *piece)][1:]
     return tokenizers.framed(joined), pieces
 
 
@@ -218,7 +213,7 @@ def _ranked(
 @torch.inference_mode()
 def _told(system: System, rows: Sequence[Row]) -> list[Tensor]:
     """What the model says at the places that each row asks for, logits [M,V]."""
-    model: Any = getattr(system.model, "filler", system.model)
+    model = filler(system.model)
     most = max((len(row.ids) for row in rows), default=1)
     size = max(1, CELLS // most)
     found = []

@@ -1,8 +1,9 @@
-"""How well hidden tokens are told, pairs judged and replaced tokens detected."""
+"""How well tokens are told, pairs judged and replaced tokens detected."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor
 from qkv.data.batch import IGNORE, Batch, BatchSource
 from qkv.data.pretraining import PAIR
 from qkv.models import Memory
-from qkv.models.pretraining import ReplacementDetector
+from qkv.models.pretraining import ReplacementDetector, filler
 from qkv.tasks.task import System
+from qkv.training.losses import TokenCrossEntropy
 from qkv.training.pretraining import replacements
 
 
@@ -28,10 +30,10 @@ def pretraining_scores(system: System, source: BatchSource) -> dict[str, Any]:
 
     for indices in source.plan(0):
         batch = source.load(indices).to(system.device)
-        filler = getattr(model, "filler", model)
-        hidden = filler(batch.ids, batch.tokens)
+        fills = filler(model)
+        hidden = fills(batch.ids, batch.tokens)
         asked = batch.targets != IGNORE
-        logits, right = filler.head(hidden[asked]), batch.targets[asked]
+        logits, right = fills.head(hidden[asked]), batch.targets[asked]
         nats = torch.nn.functional.cross_entropy(logits, right, reduction="sum")
         add(tokens=int(asked.sum()), nats=nats, hits=(logits.argmax(-1) == right).sum())
         if isinstance(model, ReplacementDetector):
@@ -40,6 +42,17 @@ def pretraining_scores(system: System, source: BatchSource) -> dict[str, Any]:
             given = model.outputs[PAIR](Memory(hidden, batch.tokens)).argmax(-1)
             add(pairs=len(given), pair_hits=(given == batch.extra[PAIR]).sum())
     return _shares(totals)
+
+
+@torch.inference_mode()
+def mean_nats(system: System, batches: Iterable[Batch]) -> dict[str, float]:
+    """Loss in nats and perplexity per token that is asked for, and their number."""
+    nats = tokens = 0.0
+    for batch in batches:
+        total, count, _ = TokenCrossEntropy()(system.model, batch.to(system.device))["cross_entropy"]
+        nats, tokens = nats + float(total), tokens + count
+    loss = nats / max(1.0, tokens)
+    return {"tokens": int(tokens), "loss": loss, "perplexity": math.exp(min(loss, 700.0))}
 
 
 def _detected(model: ReplacementDetector, batch: Batch, logits: Tensor) -> dict[str, float]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from qkv.data.batch import IGNORE, Batch, BatchSource
-from qkv.data.pretraining import Row, collate
+from qkv.data.batch import IGNORE, Batch
 from qkv.models import Memory
 from qkv.models.pretraining import drawn
 
@@ -63,7 +62,8 @@ class ReplacedTokens:
         """Terms `cross_entropy`, per masked token, and `detection`, per token."""
         generator, asked = model.generator, batch.targets != IGNORE
         hidden = generator(batch.ids, batch.tokens)
-        shown, replaced = replacements(generator.head(hidden[asked].detach()), batch)
+        with torch.no_grad():
+            shown, replaced = replacements(generator.head(hidden[asked]), batch)
         scores = model(shown, batch.tokens)
         valid = batch.tokens.valid
         detection = F.binary_cross_entropy_with_logits(scores[valid], replaced[valid].to(scores.dtype), reduction="sum")
@@ -77,24 +77,7 @@ class ReplacedTokens:
         return {**self.tokens.counts(batch), "detection": float(batch.tokens.valid.sum())}
 
 
-@torch.inference_mode()
-def mean_nats(model: Any, source: BatchSource | Sequence[Row], rows: int = 32) -> dict[str, float]:
-    """Loss and perplexity per token that is asked for, and their number; of a source, or of rows in batches."""
-    batches: Iterable[Batch]
-    if isinstance(source, Sequence):
-        batches = (collate(source[i : i + rows]) for i in range(0, len(source), rows))
-    else:
-        batches = map(source.load, source.plan(0))
-    device = next(model.parameters()).device
-    nats = tokens = 0.0
-    for batch in batches:
-        total, count, _ = TokenCrossEntropy()(model, batch.to(device))["cross_entropy"]
-        nats, tokens = nats + float(total), tokens + count
-    loss = nats / max(1.0, tokens)
-    return {"tokens": int(tokens), "loss": loss, "perplexity": math.exp(min(loss, 700.0))}
-
-
-def replacements(logits: Any, batch: Batch) -> tuple[Any, Any]:
+def replacements(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """logits [N,V] of the asked tokens -> the ids [B,T] with these drawn anew, and where they differ from the text."""
     asked = batch.targets != IGNORE
     shown = batch.ids.clone()
