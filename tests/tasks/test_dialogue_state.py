@@ -18,8 +18,10 @@ from qkv.data.simulation import Simulated, simulated
 from qkv.decoding import Greedy
 from qkv.errors import UserError
 from qkv.models import Choice
+from qkv.models.stems import Convolution
+from qkv.nn import Tokens
 from qkv.tasks import recipe as recipes
-from qkv.tasks.dialogue_state import NONE, REQUEST, SLOT, VALUES, DialogueState
+from qkv.tasks.dialogue_state import NONE, REQUEST, SLOT, VALUES, DialogueState, spoken
 from qkv.tasks.folder import open_run
 from qkv.tasks.mentions import Ontology, alike, is_marker, marked, words
 from qkv.tasks.model import fresh, resolve
@@ -170,6 +172,12 @@ def test_a_run_tracks_and_carries(tmp_path: Path) -> None:
     assert scores["joint_goal"] > 0.9 and scores["slot_accuracy"] > 0.98 and scores["request_f1"] > 0.95
     [answer] = task.predict(run.system, ["a table please on monday\tWhich people?\tno , tuesday"], Greedy())
     assert answer.details["state"] == {"table/day": "tuesday"} and answer.text == "table/day = tuesday"
+    assert 0.5 < answer.scores[0] <= 1
+    text = "a table on friday\twhat ?\ta taxi to the castle and italian food or thai"
+    [answer] = task.predict(run.system, [text], Greedy())
+    turns = [task.track(run.system, [spoken(text)[:end]])[0].updates for end in (1, 2)]
+    kept = {**turns[0], **turns[1]}
+    assert answer.scores[0] == pytest.approx(min(p for _, p in kept.values()), abs=1e-5) and len(kept) >= 2
     alone, among = task.states(run.system, rows[:1]), task.states(run.system, rows[:9])
     assert among[: len(alone)] == alone
     strange = task.strangeness(run.system)
@@ -182,6 +190,18 @@ def test_the_whole_state_without_carrying() -> None:
     found = task.track(made, [ROWS[0].turns[:2]])
     [(state, _), *_] = task.states(made, [Dialogue(ROWS[0].turns[1:2])])
     assert set(state) <= {"food", "day", "people"} and len(found) == 1
+
+
+def test_a_stem_reads_neighbours_and_no_other_dialogue() -> None:
+    """The last word's state hangs on the word before it without any attention; what is decided, on no other row."""
+    task = DialogueState(stem=Convolution(2))
+    made = system(task)
+    ids = torch.tensor([[5, 6, 7], [5, 8, 7]])
+    first, second = made.model.encoder.embedding(ids, Tokens.arange(2, 3))
+    assert torch.equal(first[0], second[0]) and not torch.equal(first[2], second[2])
+    rows = simulated(6, random.Random(3))
+    made = system(task, rows)
+    assert task.states(made, rows) == [state for row in rows for state in task.states(made, [row])]
 
 
 def test_rows_that_cannot_be(tmp_path: Path) -> None:

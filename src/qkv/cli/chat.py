@@ -66,6 +66,8 @@ def chat(
     )
     if talk.records:
         note(f"{path}: going on with {session}, {len(talk.records)} turns; /help lists commands")
+    elif sys.stdin.isatty():
+        note(f"{path}: keeps what is said; /help lists commands")
     typer.echo(talk.opening.text)
     for line in lines():
         if line.startswith("/"):

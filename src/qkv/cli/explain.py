@@ -98,12 +98,11 @@ def _read(found: Any, text: str) -> tuple[Batch, str]:
 def _batch(task: Any, system: System, text: str) -> Batch:
     """What a task has its encoder read of a text: the words of a tagger with their spelling, a dialogue with markers, a
     text with its topics; else the text, or a pair with a tab between."""
-    from qkv.data.buckets import BucketConfig
     from qkv.data.labelled import Labelled, Tagged
-    from qkv.data.readings import Reading, Readings
+    from qkv.data.readings import Reading
     from qkv.tasks.classify import Classify
     from qkv.tasks.dialogue_state import DialogueState, spoken
-    from qkv.tasks.reading import framed
+    from qkv.tasks.reading import framed, side_by_side
     from qkv.tasks.words import WordTask
 
     tokenizers, bound = system.tokenizers, system.model.max_length
@@ -117,8 +116,7 @@ def _batch(task: Any, system: System, text: str) -> Batch:
     else:
         longest = min(getattr(task, "longest", bound) or 1 << 30, bound or 1 << 30)
         readings = [Reading(*framed(tokenizers, [first], [second if tab else None], longest)[0])]
-    whole = BucketConfig(tokens=len(readings[0].ids))
-    return Readings(readings, whole, None, tokenizers.target.pad_id or 0).load([0])
+    return side_by_side(system, readings).load([0])
 
 
 def _check(picture: Picture, layer: int | None, head: int | None) -> None:

@@ -15,6 +15,7 @@ from qkv.data.readings import Reading, Readings
 from qkv.decoding import Chooser
 from qkv.errors import UserError
 from qkv.models import Choice, Decision, EncoderOnlyConfig, ModelConfig, Reader, Several
+from qkv.models.stems import StemConfig, add_stem
 from qkv.tasks.dialogue.state import Tracked
 from qkv.tasks.dialogue_metrics import request_scores, state_scores
 from qkv.tasks.labels import Labels, LabelSet
@@ -71,6 +72,8 @@ class DialogueState(Task):
     """Read what the system meant (which slots it asked for) before its words, where the data says it."""
     output: Choice = field(default_factory=lambda: Choice(pooling="max"))
     """What each slot is decided by."""
+    stem: StemConfig | None = None
+    """What neighbouring words are read together by before the first block, convolution or recurrence; null: nothing."""
     batch: BucketConfig = field(default_factory=BucketConfig)
     """How training batches are cut."""
     longest: int = 256
@@ -124,12 +127,15 @@ class DialogueState(Task):
         )
 
     def build(self, config: ModelConfig, tokenizers: Tokenizers) -> Reader:
-        """The encoder of the config, with an output a slot and one for requests."""
+        """The encoder of the config, with the stem, an output a slot and one for requests."""
         assert isinstance(config, EncoderOnlyConfig)
         outputs: dict[str, Any] = {name: self.output for name in tokenizers.labels.sets if name.startswith(SLOT)}
         if REQUEST in tokenizers.labels.sets:
             outputs[REQUEST] = Several(self.output.pooling, self.output.hidden, self.output.dropout)
-        return Reader(config, outputs, tokenizers.labels.counts)
+        model = Reader(config, outputs, tokenizers.labels.counts)
+        if self.stem is not None:
+            add_stem(model.encoder, self.stem)
+        return model
 
     def view(self, ontology: Ontology, turns: Sequence[Turn]) -> tuple[View, Sequence[Turn]]:
         """What is read of the last of `turns`, and the turns that it is read from."""
@@ -218,14 +224,19 @@ class DialogueState(Task):
 
     def states(self, system: System, rows: Sequence[Dialogue]) -> list[tuple[dict[str, str], tuple[str, ...]]]:
         """State and requests after every turn of the dialogues, in order; only the model's own states are carried."""
+        found = [now for turns in self._followed(system, rows) for now in turns]
+        return [({slot: value for slot, (value, _) in now.updates.items()}, now.requests) for now in found]
+
+    def _followed(self, system: System, rows: Sequence[Dialogue]) -> list[list[Tracked]]:
+        """Of every turn of each dialogue the whole state, as updates of an empty one, and what is requested."""
         tracked = iter(self.track(system, list(_turns(rows))))
-        found = []
+        found: list[list[Tracked]] = []
         for row in rows:
-            state: dict[str, str] = {}
-            for _ in row.turns:
-                now = next(tracked)
-                state = (state if self.carry else {}) | {slot: value for slot, (value, _) in now.updates.items()}
-                found.append((state, now.requests))
+            state: dict[str, tuple[str, float]] = {}
+            found.append([])
+            for now in (next(tracked) for _ in row.turns):
+                state = {**(state if self.carry else {}), **now.updates}
+                found[-1].append(Tracked(state, now.requests))
         return found
 
     def strangeness(self, system: System) -> Callable[[str], float]:
@@ -243,15 +254,16 @@ class DialogueState(Task):
     def predict(
         self, system: System, texts: Sequence[str], chooser: Chooser, max_new: int | None = None, first: int = 0
     ) -> list[Prediction]:
-        """The state at the end of each dialogue (see `spoken`)."""
+        """The state at the end of each dialogue (see `spoken`); the score: the probability of its least sure value."""
         rows = [Dialogue(spoken(text)) for text in texts]
-        found = iter(self.states(system, rows))
         answers = []
-        for text, row in zip(texts, rows, strict=True):
-            state, requests = [next(found) for _ in row.turns][-1]
-            told = "; ".join([*(f"{s} = {v}" for s, v in sorted(state.items())), *(f"{r}?" for r in requests)])
-            details = {"state": state, "requests": list(requests)}
-            answers.append(Prediction(text, [told or NONE], [0.0], [True], details=details))
+        for text, turns in zip(texts, self._followed(system, rows), strict=True):
+            end = turns[-1]
+            state = {slot: value for slot, (value, _) in end.updates.items()}
+            told = "; ".join([*(f"{s} = {v}" for s, v in sorted(state.items())), *(f"{r}?" for r in end.requests)])
+            least = min((p for _, p in end.updates.values()), default=1.0)
+            details = {"state": state, "requests": list(end.requests)}
+            answers.append(Prediction(text, [told or NONE], [least], [True], details=details))
         return answers
 
     def evaluate(self, system: System, rows: Sequence[Dialogue], chooser: Chooser) -> dict[str, Any]:
