@@ -88,6 +88,15 @@ def test_samples_of_one_prompt_are_those_of_separate_rows() -> None:
         assert hypothesis.logp == pytest.approx(total, abs=1e-3)
 
 
+def test_each_step_draws_anew() -> None:
+    scores, found = torch.zeros(1, 1, 1000).log_softmax(-1), set()
+    for step in range(20):
+        state = State.start([3], torch.tensor([99]), 1, 1, 2)
+        state.ids = torch.zeros(1, 1, step, dtype=torch.long)
+        found.add(int(Sample()(scores, state)[0]))
+    assert len(found) > 15
+
+
 @pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"min_p": -0.1}, {"n": 0}])
 def test_settings_that_mean_nothing_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError):

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from qkv.decoding import Beam, Forbidden, Forced, Greedy, generate, prepare
+from qkv.decoding import Beam, Forbidden, Forced, Greedy, MinimumLength, generate, prepare
+from qkv.decoding.state import State
 from qkv.models import build, t5
 from qkv.nn import Causal, SameDocument, Tokens
 
@@ -136,6 +137,18 @@ def test_forbidden_and_forced_tokens_and_the_shortest_output() -> None:
             model, *begin(4), memory=memory, max_new=8, min_new=6, chooser=chooser, constraints=[Forced((9, 4))]
         )
         assert all(row[0].ids[:2] == [9, 4] and len(row[0].ids) >= 6 for row in forced)
+
+
+def test_the_end_is_barred_up_to_the_shortest_length_and_no_further() -> None:
+    scores = torch.zeros(1, 1, 5)
+    barred = []
+    for step in range(5):
+        state = State.start([0], torch.tensor([9]), 1, 1, EOS)
+        state.ids = torch.zeros(1, 1, step, dtype=torch.long)
+        found = MinimumLength(3)(scores, state)
+        assert found[..., [0, 1, 3, 4]].eq(0).all()
+        barred.append(bool(found[0, 0, EOS].isinf()))
+    assert barred == [True, True, True, False, False]
 
 
 def test_scores_are_those_of_the_model() -> None:

@@ -85,6 +85,15 @@ def test_buckets_hold_every_gradient_once():
     assert [[g.numel() for g in bucket] for bucket in buckets] == [[1, 9], [3], [2]]
 
 
+def test_a_weight_that_one_process_did_not_use_is_sent_as_zero(monkeypatch):
+    sent = []
+    monkeypatch.setattr(distributed.dist, "all_reduce", lambda flat: sent.append(flat.tolist()))
+    used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
+    used.grad = torch.full((2,), 5.0)
+    World(0, 2).sum_gradients([used, unused])
+    assert sent == [[5.0, 5.0, 0.0, 0.0, 0.0]]
+
+
 def test_alone_everything_is_a_no_op():
     p, world = nn.Parameter(torch.ones(2)), World()
     world.sum_gradients([p])

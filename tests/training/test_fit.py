@@ -16,7 +16,7 @@ from qkv.training.averaging import average_checkpoints
 from qkv.training.fit import fit
 from qkv.training.losses import TokenCrossEntropy
 from qkv.training.optim import Sgd
-from qkv.training.schedules import Linear
+from qkv.training.schedules import Constant, Linear
 from qkv.training.weights import load_weights, weights
 
 from . import kit
@@ -109,6 +109,13 @@ def test_the_log_is_the_mean_over_tokens(tmp_path):
     assert line["learning_rate"] == pytest.approx(0.5e-30)
 
 
+def test_the_rate_is_that_of_the_update_being_made(tmp_path):
+    settings = dict(max_steps=5, log_every=1, learning_rate=0.01, schedule=Constant(warmup=4))
+    fit(kit.model(), TokenCrossEntropy(), kit.Ragged(), kit.config(**settings), tmp_path)
+    rates = [line["learning_rate"] for line in kit.metrics(tmp_path)]
+    assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01])
+
+
 def test_clipping_bounds_the_joint_norm(tmp_path):
     start = weights(kit.model(dtype=torch.float64))
     end = train(tmp_path, kit.Ragged(), max_steps=1, optimizer=Sgd(), learning_rate=1.0, clip_norm=0.01)
@@ -163,6 +170,9 @@ def test_last_checkpoints_are_averaged(tmp_path):
     result = fit(model, TokenCrossEntropy(), kit.Ragged(), settings, tmp_path, evaluate=evaluate)
     folders = [tmp_path / "checkpoints" / f"step-{n}" for n in (4, 6, 8)]
     mean = average_checkpoints(folders)
+    kept = [load_weights(folder / "model.safetensors") for folder in folders]
+    assert distance(mean, {n: sum(tensors[n] for tensors in kept) / 3 for n in mean}) < 1e-6
+    assert distance(*kept[:2]) > 1e-4
     assert distance(weights(model), mean) == 0 and "4, 6, 8" in result.weights
     assert distance(measured[-1], mean) == 0
 
