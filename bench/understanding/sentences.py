@@ -59,7 +59,7 @@ def counted(language: Language) -> Cell:
     """Cosines of TF-IDF rows, the features chosen on dev."""
     from sklearn.preprocessing import normalize
 
-    splits = {split: Stsb(language).load(split) for split in ("train", "dev", "test")}  # type: ignore[arg-type]
+    splits = {split: Stsb(language).load(split) for split in ("train", "dev", "test")}
 
     def scores(features: tfidf.Features, rows: list[Labelled]) -> Cell:
         built = features.build().fit(texts(splits["train"]))
@@ -93,13 +93,13 @@ def fitted(language: Language, objective: str, seed: int, folder: Path) -> Cell:
 def embedded(language: Language) -> dict[str, Tensor]:
     """What the frozen encoder makes of each split's sentences."""
     encoder = load_sentence_encoder(packaged())
-    return {s: encoder.embed(texts(Stsb(language).load(s))) for s in ("train", "dev", "test")}  # type: ignore[arg-type]
+    return {s: encoder.embed(texts(Stsb(language).load(s))) for s in ("train", "dev", "test")}
 
 
 def frozen(language: Language, how: str) -> Cell:
     """MiniLM as it is, whitened, or without its largest directions; fitted to training sentences, k chosen on dev."""
     vectors = embedded(language)
-    rows: dict[str, Any] = {s: right(Stsb(language).load(s)) for s in ("dev", "test")}  # type: ignore[arg-type]
+    rows: dict[str, Any] = {s: right(Stsb(language).load(s)) for s in ("dev", "test")}
 
     def scores(change: Any, split: str) -> Cell:
         x: Tensor = change(vectors[split])

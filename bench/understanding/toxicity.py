@@ -50,13 +50,13 @@ FEATURES = {
 }
 NOTE = """## Toxic language
 
-%, on what was held out; mean (range) of three seeds. Toxic: whatever the label calls hate, offensive. Implicit: toxic
-texts without a word of the lexicon that training gives (of Chinese, a character); recall of them, and AUC against all
-texts that are not toxic. Identities: the share of sentences that offend nobody and name an identity that are called
-toxic, on average, the worst identity, and the mean gap to the average; *control*: of the same sentences with a word
-that names no group. BPSN: AUC of toxic texts elsewhere against texts that are not toxic and name an identity. COLD's
-training and dev files were labelled half by machine (Deng et al. 2022), and its dev file is the test here: not
-comparable with figures on the published test file."""
+%, on what was held out; mean (range) of seeds, without a range one run. Toxic: what is labelled hate or offensive.
+Implicit: toxic texts without a word of the lexicon that training gives (of Chinese, a character); recall of them, and
+AUC against all texts that are not toxic. Identities: the share of sentences that offend nobody and name an identity
+that are called toxic, on average, the worst identity, and the mean gap to the average; *control*: of the same sentences
+with a word that names no group. BPSN: AUC of toxic texts elsewhere against texts that are not toxic and name an
+identity. COLD's training and dev files were labelled half by machine (Deng et al. 2022), and its dev file is the test
+here: not comparable with figures on the published test file."""
 
 
 @cache
@@ -75,8 +75,11 @@ def toxic(name: str, found: Sequence[Labelled]) -> np.ndarray:
 def words_of(name: str) -> Lexicon:
     """What training says are toxic words: for Chinese, characters."""
     train = rows(name, "train")
-    sides = [[row.text for row, bad in zip(train, toxic(name, train), strict=True) if bad == side] for side in (1, 0)]
-    return lexicon(*sides)
+    bad, safe = (
+        [row.text for row, is_toxic in zip(train, toxic(name, train), strict=True) if is_toxic == side]
+        for side in (True, False)
+    )
+    return lexicon(bad, safe)
 
 
 def told(name: str, score: Score) -> Cell:
@@ -154,7 +157,8 @@ def main(results: Results) -> str:
     for name in SAFE:
         plain = results.cell(f"{name} linear", lambda name=name: linear(name))  # type: ignore[misc]
         ours = results.seeds(
-            f"{name} transformer", lambda seed, n=name: transformer(n, seed, results.runs / f"{n} {seed}")
+            f"{name} transformer",
+            lambda seed, n=name: transformer(n, seed, results.runs / f"{n} {seed}"),  # type: ignore[misc]
         )
         for kind, cells in (("TF-IDF + logistic regression", [plain]), ("Transformer", ours)):
             figures = [spread(cells, figure) for figure in FIGURES.values()]

@@ -57,7 +57,7 @@ space shuffled, which is what each measure says of nothing.
 @cache
 def spaces() -> tuple[list[str], dict[str, Tensor]]:
     """The words that all have, most frequent first, and the vectors [V,E] of each space."""
-    from scipy.sparse.linalg import svds
+    from scipy.sparse.linalg import svds  # type: ignore[import-untyped]
 
     encoder = load_sentence_encoder(packaged())
     pieces = encoder.tokenizer.backend.get_vocab()
