@@ -196,8 +196,8 @@ def main(results: Results) -> str:
     seen = {name: spread(cells, "joint_goal") for name, cells in runs.items() if cells and ARMS[name][1] == "en"}
     top = max(seen, key=lambda name: mean(cell["joint_goal"] for cell in runs[name]), default="")
     outcome = (
-        f"Logistic regression on the same markers has {spread(list(rules.values())[-1], 'joint_goal')}, the best of the "
-        f"Transformers ({top}) {seen.get(top, '–')}."
+        f"On the same markers logistic regression has {spread(list(rules.values())[-1], 'joint_goal')}, the best "
+        f"Transformer ({top}) {seen.get(top, '–')}."
     )
     return (
         "## Dialogue state\n\nWoZ 2.0, English unless said, % of the 830 turns of `validate`; 532 dialogues to train "
