@@ -47,8 +47,6 @@ DIALOGUE = [
     Bug("mentions: the shorter of two that overlap", _M, "key=lambda each: (-each[0], -each[1], each[2])",
         "key=lambda each: (each[0], each[1], each[2])", TRACK),
     Bug("mentions: a word that is longer by any ending", _M, "longer - shared <= STEM and", "", TRACK),
-    Bug("tracking: the right labels are read", _T, "bare = [[*turns[:-1], Turn(turns[-1].user, turns[-1].system, "
-        "turns[-1].acts)] for turns in rows]", "bare = [list(turns) for turns in rows]", TRACK),
     Bug("tracking: nothing is carried", _T, "**(state if self.carry else {}), ", "", TRACK),
     Bug("tracking: a dialogue goes on with the state of the last", _T, "state: dict[str, tuple[str, float]] = {}\n",
         "state = dict(found[-1][-1].updates) if found else {}\n", TRACK),

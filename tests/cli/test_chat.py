@@ -88,7 +88,7 @@ def test_a_conversation_survives_kills(run: Path, tmp_path: Path) -> None:
 
 
 def test_commands_show_and_mend(run: Path, invoke: Invoke, tmp_path: Path) -> None:
-    typed = ["a table please on monday", "no , tuesday", "/state", "/help", "/dance", "/set drink tea", "/history"]
+    typed = ["a table please on monday", "no , tuesday", " /state ", "/help", "/dance", "/set drink tea", "/history"]
     result = invoke("chat", run, "--store", tmp_path / "t.db", "--session", "anna", input="\n".join(typed) + "\n")
     assert result.exit_code == 0, result.output
     assert "day = tuesday  (turn 2, " in result.stdout and "before: monday)" in result.stdout

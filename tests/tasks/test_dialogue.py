@@ -90,6 +90,15 @@ def test_out_of_scope_changes_no_slot_and_asks_again() -> None:
     assert reply.kind == "out_of_scope" and reply.text.endswith("Which people?")
     assert talk.state.values == kept
     assert talk.say("for four people").kind == "ask"
+    assert session(scope=lambda text: 0.5).say("monday").kind == "ask"  # not above the threshold
+
+
+def test_what_interrupts_ends_up_on_top_however_it_is_told() -> None:
+    both = Tracked({"taxi/place": ("castle", 1.0), "table/people": ("two", 1.0), "drink": ("tea", 1.0)})
+    talk = Session(lambda turns: both, DOMAIN, Store())
+    talk.edit("table/day", "monday")
+    talk.say("for two, and a taxi to the castle")
+    assert [frame.topic for frame in talk.state.stack] == ["table", "taxi"] and "drink" not in talk.state.values
 
 
 def test_a_request_is_answered_and_the_question_repeated() -> None:
@@ -269,6 +278,8 @@ def test_matching_reads_what_a_rule_can() -> None:
     assert TRACKER(known).updates == {"table/day": ("tuesday", 1.0)}
     assert TRACKER([Turn("any will do", "", (("table/food", ""),))]).updates == {"table/food": ("dontcare", 1.0)}
     assert TRACKER([Turn("what is the phone?")]).requests == ("phone",)
+    both = Turn("not monday, tuesday", "", (("table/day", ""),))
+    assert TRACKER([both]).updates == {"table/day": ("tuesday", 1.0)}
 
 
 def test_domains_that_cannot_be(tmp_path: Path) -> None:
@@ -300,6 +311,8 @@ def test_simulated_users_keep_their_own_truth() -> None:
             assert turn.state is not None and before.keys() <= turn.state.keys()
             new = {slot: value for slot, value in turn.state.items() if before.get(slot) != value}
             assert all(value in turn.user or value == "dontcare" for value in new.values())
+            if turn.user.startswith(("no ,", "sorry", "i meant", "not ")) or ", not" in turn.user:
+                assert new  # who corrects, changes something
             corrected += any(slot in before for slot in new)
             digressed += bool(before) and any(topic_of(s) not in map(topic_of, before) for s in new)
             before = dict(turn.state)

@@ -17,12 +17,14 @@ from qkv.data.dialogues import Dialogue, Sgd, Turn, Woz, dialogues
 from qkv.data.simulation import Simulated, simulated
 from qkv.decoding import Greedy
 from qkv.errors import UserError
-from qkv.models import Choice
+from qkv.models import Choice, Decision
 from qkv.models.stems import Convolution
 from qkv.nn import Tokens
 from qkv.tasks import recipe as recipes
-from qkv.tasks.dialogue_state import NONE, REQUEST, SLOT, VALUES, DialogueState, spoken
+from qkv.tasks.dialogue_metrics import request_scores
+from qkv.tasks.dialogue_state import NONE, REQUEST, SLOT, VALUES, DialogueState, _chosen, spoken
 from qkv.tasks.folder import open_run
+from qkv.tasks.labels import LabelSet
 from qkv.tasks.mentions import Ontology, alike, is_marker, marked, words
 from qkv.tasks.model import fresh, resolve
 from qkv.tasks.task import System
@@ -63,6 +65,7 @@ def test_forms_of_a_word_by_the_slow_twin(a: str, b: str) -> None:
     longer = max(len(a), len(b))
     same = a == b or (shared >= 4 and shared > longer / 2 and longer - shared <= 4)
     assert bool(alike(a, b)) == same == bool(alike(b, a))
+    assert alike("restaurant", "restaurantmeister") == 0 < alike("restaurant", "restaurants")
 
 
 @given(st.lists(st.lists(st.sampled_from(["aa", "bb", "cc", "x", "aa bb", "y"]), max_size=5), max_size=4))
@@ -190,6 +193,17 @@ def test_the_whole_state_without_carrying() -> None:
     found = task.track(made, [ROWS[0].turns[:2]])
     [(state, _), *_] = task.states(made, [Dialogue(ROWS[0].turns[1:2])])
     assert set(state) <= {"food", "day", "people"} and len(found) == 1
+
+
+def test_only_a_marker_that_stands_in_the_text_holds() -> None:
+    labels = LabelSet(("food@2", "food@1", "none"), (1, 1, 1))
+    decision = Decision([0, 1, 2], [0.5, 0.3, 0.2])
+    assert _chosen("food", decision, labels, {"food@1": "thai"}) == ("thai", 0.3)
+    assert _chosen("food", decision, labels, {}) == ("none", 0.2)
+
+
+def test_a_request_too_many_is_not_right() -> None:
+    assert request_scores([["a", "b"], ["a"]], [["a"], ["a"]]) == {"request_f1": 0.8, "request_accuracy": 0.5}
 
 
 def test_a_stem_reads_neighbours_and_no_other_dialogue() -> None:
