@@ -79,6 +79,7 @@ def _run(bug: Bug, folder: Path) -> str:
     os.chdir(ROOT)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.path.insert(0, str(folder / "src"))
+    os.environ["PYTHONPATH"] = str(folder / "src")  # for the processes that tests start
     watch = FirstFailure()
     options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-o", "addopts="]
     pytest.main([*options, *(f"tests/{name}" for name in bug.tests)], plugins=[watch])
