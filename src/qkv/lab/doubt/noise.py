@@ -1,4 +1,4 @@
-"""Wrong labels (A38): a threshold for each label recovers the noise matrix; only held-out judgement finds them."""
+"""Wrong labels (A38): a threshold for each label recovers the noise matrix; only held-out judgement lists them."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def naive_bayes(rows: Sequence[Labelled], held: Sequence[Labelled]) -> Said:
 
 @experiment(long=True)
 def label_audit(lab: Lab, params: Corpus) -> None:
-    """Held-out judgement ranks wrong labels first; a network that judges its own training texts agrees with them."""
+    """Held-out judgement lists most wrong labels; a network that judges its own training texts lists almost none."""
 
     judged: dict[tuple[bool, int], np.ndarray] = {}
 
