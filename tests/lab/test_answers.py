@@ -97,7 +97,7 @@ def test_what_is_no_answer_is_refused(change, complaint):
 
 
 def test_labels_mathematics_and_code_are_no_typed_numbers():
-    assert answers.typed_numbers("A69 and $d=4$ and `n=3` and {coin.share:.2f} of d_2") == []
+    assert answers.typed_numbers("A69 and $d=4$ and `n=3` and {coin.share:.2f} of {coin.n:3d} d_2") == []
     assert answers.typed_numbers("three of 4, or 2.5e-3") == ["4,", "2.5e-3"]
 
 
