@@ -65,7 +65,8 @@ class Prompt:
 
     def whole(self, told: list[int]) -> list[int]:
         """What the model wrote -> the text with its gaps filled, as ids."""
-        pairs = zip_longest(self.parts, self.filling(told), fillvalue=[])
+        nothing: list[int] = []
+        pairs = zip_longest(self.parts, self.filling(told), fillvalue=nothing)
         return [token for part, filled in pairs for token in (*part, *filled)]
 
 

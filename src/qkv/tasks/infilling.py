@@ -60,7 +60,8 @@ class Infill(Task):
         """The decoder. Raises UserError where its mask hides the prefix, or its positions end too early."""
         assert isinstance(config, DecoderOnlyConfig)
         pair = Tokens.arange(1, 2).with_fields(prefix=torch.ones(1, 2, dtype=torch.long))
-        if self.objective.open_prefix and not config.stack.mask(pair, pair)[..., 0, 1].all():
+        mask = config.stack.mask
+        if self.objective.open_prefix and (mask is None or not mask(pair, pair)[..., 0, 1].all()):
             raise UserError(
                 "task: this objective reads a prefix in both directions; "
                 "set model.stack.mask to {any: [causal, prefix]}"
