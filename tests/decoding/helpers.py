@@ -28,11 +28,13 @@ def translator(vocab: int = 11, seed: int = 0):
 
 
 def writer(vocab: int = 11, seed: int = 0):
-    """A decoder with rotary positions and grouped keys, random weights."""
+    """A decoder with rotary positions and grouped keys, random weights large enough for the past to count."""
     torch.manual_seed(seed)
     model = build(llama(vocab, d_model=32, n_layers=2, n_heads=4, n_groups=2, d_ff=64, tied=True)).eval()
     with torch.no_grad():
         model.decoder.embedding.token.weight.mul_(20.0)
+        for linear in (m for m in model.decoder.blocks.modules() if isinstance(m, torch.nn.Linear)):
+            linear.weight.mul_(12.0)
     return model
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from qkv.decoding import Beam, Forbidden, Forced, Greedy, MinimumLength, generate, prepare
-from qkv.decoding.state import State
+from qkv.decoding.state import Hypothesis, State
 from qkv.models import build, t5
 from qkv.nn import Causal, SameDocument, Tokens
 
@@ -29,6 +29,24 @@ def test_a_beam_as_wide_as_the_space_is_brute_force(penalty: float, seed: int) -
     assert [h.ids for h in found] == [ids for _, ids, _ in expected[:10]]
     assert [h.finished for h in found] == [done for _, _, done in expected[:10]]
     assert [h.score for h in found] == pytest.approx([score for score, _, _ in expected[:10]], abs=1e-5)
+
+
+def test_an_end_counts_among_the_first_w_and_the_pool_keeps_the_best_w() -> None:
+    def ended(end: float, pool: list[Hypothesis]) -> list[float]:
+        """The pool's log-probabilities after one step of two beams, whose other words have -1 and -2."""
+        state = State.start([0], torch.tensor([9]), 2, 1, EOS)
+        state.pool[0] += pool
+        chooser(torch.tensor([-1.0, -2.0, end, -9.0]).expand(1, 2, 4), state)
+        return [h.logp for h in state.pool[0]]
+
+    chooser, old = Beam(2, length_penalty=0.0), [Hypothesis([], logp, logp, True) for logp in (-1.2, -3.0)]
+    assert ended(-2.5, []) == [] and ended(-1.5, []) == [-1.5]
+    assert ended(-1.5, old) == pytest.approx([-1.2, -1.5])
+    state = State.start([0], torch.tensor([9]), 2, 1, EOS)
+    state.pool[0] += old[:1]
+    assert not chooser.enough(state, 0, -99.0), "one of two has ended"
+    state.pool[0] += old[1:]
+    assert chooser.enough(state, 0, -3.5) and not chooser.enough(state, 0, -2.5)
 
 
 def test_greedy_is_the_argmax_of_an_uncached_model() -> None:
