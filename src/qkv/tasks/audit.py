@@ -1,7 +1,8 @@
 """Which labels of a corpus are probably wrong: confident learning (Northcutt, Jiang & Chuang 2021).
 
-Every row is judged by a classifier that was trained without it. A classifier that saw the row has learned its wrong
-label by heart and agrees with it: probabilities from inside the training set show nothing.
+Every row is judged by a classifier that was trained without it. A classifier that saw the row may have learned its
+wrong label by heart: then it agrees with all labels, and the list is empty, though the order of its margins may still
+tell something.
 
     p = out_of_fold(rows, fit_predict, names)      # [N,C]
     found = examine(rows, names, p)
