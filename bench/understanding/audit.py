@@ -20,7 +20,7 @@ from qkv.tasks.judges import by_recipe, by_tfidf
 SHARE = 0.15
 PAIRS = {"DESC": "ENTY", "ENTY": "DESC", "NUM": "DESC", "LOC": "ENTY", "HUM": "ENTY", "ABBR": "DESC"}
 RATES = {"DESC": 0.1, "ENTY": 0.3, "NUM": 0.05, "LOC": 0.2, "HUM": 0.1, "ABBR": 0.2}
-KINDS = {"symmetric": "any other", "classes": "by label"}
+KINDS = {"symmetric": "any other", "classes": "a fixed other"}
 STEPS = 400  # of the Transformer, in each fold
 JUDGES = {"tfidf": "TF-IDF + LR", "transformer": "Transformer"}
 CELLS = (("symmetric", "tfidf"), ("classes", "tfidf"), ("classes", "transformer"))
@@ -158,7 +158,9 @@ def _compared(kind: str, name: str, outside: Sequence[Cell], inside: Sequence[Ce
     told = []
     for figure, title in (("confident_recall", "recall of the confident joint"), ("at_k", "precision at K")):
         ours, theirs = ([cell[figure] for cell in cells] for cells in (outside, inside))
-        apart = "every seed above" if min(ours) > max(theirs) else "seeds overlap or lie below"
+        apart = "seeds overlap"
+        if min(ours) > max(theirs) or max(ours) < min(theirs):
+            apart = f"every seed {'above' if min(ours) > max(theirs) else 'below'}"
         told.append(f"{title} {spread(outside, figure)} against {spread(inside, figure)} in sample ({apart})")
     return f"{JUDGES[name]}, replaced by {kind}: {'; '.join(told)}."
 
