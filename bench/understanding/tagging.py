@@ -62,10 +62,10 @@ own, neither half of which counts. ATIS: tested on the published test file; trai
 files together but for a twentieth by hash, to the end, no weights chosen; settings were chosen on rows of these two
 files that were held out because their pattern, or a rare word, is nowhere else. SNIPS: reported on the published dev
 file, tuned on 700 rows cut from training. Not wholly blind: that ATIS takes the last weights of a run, and SNIPS 2,600
-updates, was settled after figures of earlier settings had been seen on the reported rows. Baselines on the same rows: the most frequent tag of a word and the most
-frequent intent; a softmax over a window of five words with affixes, its best legal sequence found by Viterbi, and
-TF-IDF with logistic regression for the intent (scikit-learn), C chosen on dev. Seconds by the clock, on cores that
-other work shared now and then.
+updates, was settled after figures of earlier settings had been seen on the reported rows. Baselines on the same rows:
+the most frequent tag of a word and the most frequent intent; a softmax over a window of five words with affixes, its
+best legal sequence found by Viterbi, and TF-IDF with logistic regression for the intent (scikit-learn), C chosen on
+dev. Seconds by the clock, on cores that other work shared now and then.
 
 """
 CHINESE = """### Names in Chinese
