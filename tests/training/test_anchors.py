@@ -51,7 +51,7 @@ def test_the_penalty_and_its_gradient() -> None:
         terms = Anchored(CrossEntropy(), at, 0.7, importance)(model, batch(*drawn(4)))
         total, count, strength = terms[ANCHOR]
         gap = model.linear.weight.detach() - at["linear.weight"]
-        assert float(total) == pytest.approx(float((f * gap**2).sum() / 2), rel=1e-12)
+        assert float(total.detach()) == pytest.approx(float((f * gap**2).sum() / 2), rel=1e-12)
         (strength * total / count).backward()
         torch.testing.assert_close(model.linear.weight.grad, 0.7 * f * gap, rtol=1e-12, atol=0)
 
