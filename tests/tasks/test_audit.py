@@ -200,6 +200,15 @@ def test_findings_say_why() -> None:
     assert [f.score for f in found.findings] == sorted((f.score for f in found.findings), reverse=True)
 
 
+def test_the_label_that_is_surely_meant_is_suggested_and_not_the_likeliest() -> None:
+    """Thresholds 0.9, 0.3 and 0.45: of the last row x is likelier, but for an x not likely enough; y is, for a y."""
+    p = np.array([[0.9, 0.05, 0.05], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.5, 0.4, 0.1]])
+    rows = [Labelled(text, (label,)) for text, label in zip("abcd", "xyzz", strict=True)]
+    (found,) = examine(rows, ["x", "y", "z"], p).findings
+    assert (found.row, found.label, found.suggested) == (4, "z", "y")
+    assert found.score == pytest.approx(0.3)
+
+
 def test_equal_texts_with_unequal_labels_are_told() -> None:
     rows = [Labelled("a", ("x",)), Labelled("a ", ("y",)), Labelled("b", ("y",))]
     p = np.array([[0.8, 0.2], [0.8, 0.2], [0.1, 0.9]])
