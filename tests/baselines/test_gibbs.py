@@ -28,10 +28,11 @@ def log_joint(topics: tuple[int, ...], n_words: int = 3) -> float:
     return total
 
 
-def test_the_chain_visits_states_as_often_as_they_are_likely() -> None:
+@pytest.mark.parametrize("n_words", [3, 30])
+def test_the_chain_visits_states_as_often_as_they_are_likely(n_words: int) -> None:
     states = list(product(range(2), repeat=5))
-    weights = np.exp([log_joint(state) for state in states])
-    sampler = Sampler(TEXTS, 2, 3, ALPHA, BETA)
+    weights = np.exp([log_joint(state, n_words) for state in states])
+    sampler = Sampler(TEXTS, 2, n_words, ALPHA, BETA)
     visits = Counter(tuple(int(k) for t in sampler.sweep().topics for k in t) for _ in range(8000))
     seen = np.array([visits[state] / 8000 for state in states])
     assert seen == pytest.approx(weights / weights.sum(), abs=0.02)
