@@ -46,6 +46,15 @@ def test_every_token_is_asked_for_at_the_rate_wherever_it_stands(masking: Maskin
     assert near(asked.mean() / ROWS, 0.15, ROWS * LENGTH, together)
 
 
+def test_a_span_that_was_there_before_the_text_is_entered_anywhere() -> None:
+    """Lengths 1 to 4, all as likely: unlike geometric ones, what is left of them is no draw of its own."""
+    even = SpanLengths(p=1e-9, longest=4)
+    chosen = np.zeros(8)
+    for row in range(20_000):
+        chosen += spans.runs(8, 0.5, generator(7, 0, row), even) != NONE
+    assert all(near(share, 0.5, 20_000) for share in chosen / 20_000)
+
+
 @named
 def test_eighty_ten_ten(masking: Masking) -> None:
     """Of the tokens asked for: 0.8 hidden, 0.1 drawn at random, of which one in |ordinary| hits the right one."""

@@ -38,10 +38,11 @@ def rows(dynamic: bool = True, seed: int | None = 0, **settings: int) -> Corrupt
     return CorruptedRows(examples, corrupt, 2, seed, dynamic, **settings)
 
 
-def test_every_token_is_in_one_window() -> None:
-    examples = StreamExamples(DOCUMENTS, 10, (CLS,), (SEP,), SEP)
+@pytest.mark.parametrize("length", [9, 10, 100])
+def test_every_token_is_in_one_window(length: int) -> None:
+    examples = StreamExamples(DOCUMENTS, length, (CLS,), (SEP,), SEP)
     cut = [examples.example(i, np.random.default_rng(0)) for i in range(len(examples))]
-    assert all(len(e.ids) <= 10 and e.ids[0] == CLS and e.ids[-1] == SEP for e in cut)
+    assert all(len(e.ids) <= length and e.ids[0] == CLS and e.ids[-1] == SEP for e in cut)
     assert [x for e in cut for x in e.ids[1:-1].tolist()] == [*DOCUMENTS[0], SEP, *DOCUMENTS[2]]
     assert all(not e.free[i] for e in cut for i in np.flatnonzero((e.ids == CLS) | (e.ids == SEP)))
     with pytest.raises(UserError, match="no text to learn from"):
