@@ -70,8 +70,8 @@ def main(results: Results) -> str:
             _verdict(cells, counted),
             _asked(cells),
             f"Masks that are drawn once and masks that are drawn anew are the same masks in the first epoch, and the "
-            f"runs above end within the second. So both were trained once more on the first {ARTICLES} articles, given as a "
-            f"file of one's own: {_epochs(own)} epochs.",
+            f"runs above end within the second. So both were trained once more on the first {ARTICLES} articles, "
+            f"given as a file of one's own: {_epochs(own)} epochs.",
             table(head, again),
         ]
     )
