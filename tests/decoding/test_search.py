@@ -114,6 +114,27 @@ def test_a_translation_does_not_depend_on_its_batch(chooser) -> None:
         assert [h.score for h in together[row]] == pytest.approx([h.score for h in alone], abs=1e-5)
 
 
+def test_beams_that_change_places_as_others_leave_go_on_from_their_own_parents() -> None:
+    model = writer(vocab=40)
+    prompts, limits = torch.arange(4, 36).view(32, 1), torch.arange(32) % 8 + 1
+    found = generate(model, prompts, Tokens.arange(32, 1), chooser=Beam(4, length_penalty=0.0), max_new=limits)
+    for row, (hypothesis, *_) in enumerate(found):
+        ids = torch.tensor([[*prompts[row].tolist(), *hypothesis.ids, *[EOS] * hypothesis.finished]])
+        given = Tokens.arange(1, ids.shape[1] - 1)
+        table = model.head(model.decoder(ids[:, :-1], given)).log_softmax(-1)[0]
+        logp = float(table.gather(1, ids[0, 1:, None]).sum().detach())
+        assert hypothesis.logp == pytest.approx(logp, abs=1e-3)
+
+
+def test_nothing_ends_before_the_shortest_length_that_was_asked_for() -> None:
+    model, prompt = translator(), begin(1)
+    memory = model.encode(*sources(1)[:2])
+    first = generate(model, *prompt, memory=memory, max_new=1)[0][0].ids[0]
+    assert generate(model, *prompt, memory=memory, max_new=6, eos=first)[0][0].ids == []
+    (longer,) = generate(model, *prompt, memory=memory, max_new=6, min_new=3, eos=first)[0]
+    assert len(longer.ids) >= 3 and first not in longer.ids
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("chooser", [Greedy(), Beam(3)])
 def test_a_prompt_may_be_padded_on_either_side(side: str, chooser) -> None:
