@@ -32,8 +32,8 @@ from qkv.training.schedules import Linear
 SIZES = (272, 1087, 4346)
 SHOTS = (1, 5, 10)
 CONTRASTED = 5
-READ = {"train": 800, "dev": 300}
-PRETRAINED = ("trec", "sst2", "isarcasm")
+READ = {"train": 2000, "dev": 300}
+PRETRAINED = ("trec", "sst2", "r8", "ag-news", "sarcasm", "isarcasm")
 STEPS = {272: 150, 1087: 300, 1: 100, 5: 200, 10: 300}  # fewer where texts are few: weights are chosen on dev anyway
 
 
