@@ -11,8 +11,10 @@ TOXIC, GROWTH, ANCHORS, LORA = (
     ("compress/test_lora.py",),
 )
 ALIKE, ANALOGY, CONE = ("tasks/test_similarity.py",), ("probe/test_analogy.py",), ("probe/test_isotropy.py",)
+ADAPTERS, NARROW = ("tasks/test_adapters.py",), ("nn/test_bottleneck.py",)
 SPACES, CUTS, FED = ("probe/test_similarity_more.py",), ("text/test_compare.py",), ("models/test_sources.py",)
 _T, _R, _G, _A = "tasks/toxicity.py", "tasks/rewriting.py", "tasks/growth.py", "training/anchors.py"
+_B, _N = "tasks/adapters.py", "nn/bottleneck.py"
 _L, _S, _C, _D = "models/likeness.py", "probe/similarity.py", "text/compare.py", "text/dropout.py"
 
 # fmt: off
@@ -65,6 +67,22 @@ BUGS = [
     Bug("lora: merged without its scale", "compress/lora.py", "return self.scale * self.up @ self.down",
         "return self.up @ self.down", LORA),
     Bug("lora: the frozen matrix learns", "compress/lora.py", "linear.requires_grad_(False)", "linear", LORA),
+    Bug("adapter: what is old learns, too", _B, "parameter.requires_grad_(False)", "parameter.requires_grad_(True)",
+        ADAPTERS),
+    Bug("adapter: rows of old tokens learn", _B, "gradient * free.to(gradient)", "gradient", ADAPTERS),
+    Bug("adapter: bottlenecks learn beside low rank", _B,
+        '(isinstance(adapter, Bottleneck) and ".bottleneck." in name)', '".bottleneck." in name', ADAPTERS),
+    Bug("adapter: a run opens unmerged", "tasks/folder.py", "adapters.merged(model, recipe.adapter)", "model",
+        ADAPTERS),
+    Bug("adapter: alpha is forgotten", _B, "adapter.rank, adapter.alpha", "adapter.rank, adapter.rank", ADAPTERS),
+    Bug("adapter: corrections of the outputs", _B, "if not in_stack(name)]", 'if name == ""]', ADAPTERS),
+    Bug("adapter: the card counts what is merged", "tasks/train.py", "adapters.merged(model, recipe.adapter), result)",
+        "model, result)", ADAPTERS),
+    Bug("adapter: a folder from before is refused", "training/run.py", " if value is not None}", "}", ADAPTERS),
+    Bug("bottleneck: it begins somewhere", _N, "torch.zeros(d_model, config.size)", "torch.ones(d_model, config.size)",
+        NARROW),
+    Bug("bottleneck: instead of the sub-layer", _N, "return h + F.linear", "return F.linear", NARROW),
+    Bug("bottleneck: on the stream", "nn/block.py", "y = self.bottleneck(y)", "x = self.bottleneck(x)", NARROW),
     Bug("likeness: the wrong partner", _L, "right = torch.arange(len(scores), device=scores.device)",
         "right = torch.arange(len(scores), device=scores.device).flip(0)", ALIKE),
     Bug("likeness: one direction only", _L, "F.cross_entropy(scores.T, right", "F.cross_entropy(scores, right", ALIKE),

@@ -14,8 +14,8 @@ MOST_FUNCTION_LINES = 60
 
 # A part of qkv may import the parts in its line, and itself; the root modules serve all but nn.
 BASE = ("nn", "text", "models", "data")
-METHODS = ("baselines", "training", "decoding")
-USES = ("compress", "probe", "interop")
+METHODS = ("baselines", "training", "decoding", "compress")
+USES = ("probe", "interop")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "nn": (),
     "text": (),

@@ -13,6 +13,7 @@ from qkv.models.stack import Stack
 from qkv.nn import (
     AttentionConfig,
     BlockConfig,
+    Bottleneck,
     Cache,
     Causal,
     Einsum,
@@ -52,6 +53,7 @@ STACKS = {
     "wide": replace(BASE, block=BlockConfig(attention(d_head=6, qk_norm=RMSNorm()), norm=RMSNorm()), position=Rotary()),
     "shared": replace(BASE, distinct_layers=1, position=Learned(9), final_norm=False),
     "factorised": replace(BASE, embedding=EmbeddingConfig(11, rank=4, segments=2, norm=LayerNorm())),
+    "bottleneck": replace(BASE, block=BlockConfig(attention(), FeedForward(24), bottleneck=Bottleneck(3))),
     "sandwich": replace(BASE, block=BlockConfig(attention(), placement=Sandwich()), position=RelativeBuckets()),
 }
 

@@ -196,5 +196,3 @@ def test_going_on_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--init RUN"):
         train(made, tmp_path / "run", say=lambda _: None)
     assert not (tmp_path / "run").exists()
-    plain = recipe(tmp_path, "first", ["a good film\tyes", "a bad film\tno"]).plain()
-    assert "incremental" not in plain

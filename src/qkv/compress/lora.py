@@ -2,9 +2,10 @@
 
     y = Wx + b + (α/r)·B A x,      A [r,in] random, B [out,r] zero: training starts from the old function
 
-A rewrite of `nn.Linear` leaves: `add_lora` puts `LowRank` modules in, `merge_lora` takes them out again and leaves W +
-(α/r)·BA, so a merged model has the same names, shapes and costs as before. What is trained is r·(in + out) numbers a
-matrix, and the old weights cannot be lost: without the correction the model is what it was.
+A rewrite of `nn.Linear` leaves: `insert` puts `LowRank` modules in, `add_lora` freezes the rest as well, `merge_lora`
+takes them out again and leaves W + (α/r)·BA, so a merged model has the same names, shapes and costs as before. What is
+trained is r·(in + out) numbers a matrix, and the old weights cannot be lost: without the correction the model is what
+it was.
 """
 
 from __future__ import annotations
@@ -54,19 +55,29 @@ def add_lora(
     names: Collection[str] = ("query_key_value", "out"),
     free: Collection[str] = ("outputs",),
 ) -> list[str]:
-    """Freeze a model and put a correction beside every linear layer whose last name is among `names`, in place.
+    """Freeze a model and `insert` corrections, in place.
 
     free: first names of the parts that go on learning as they are, new outputs above all. Returns the paths of the
     layers. Raises ValueError if there is none."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.split(".")[0] in free)
+    return insert(model, rank, alpha, names, free)
+
+
+def insert(
+    model: nn.Module, rank: int, alpha: float, names: Collection[str], outside: Collection[str] = ()
+) -> list[str]:
+    """Put a correction beside every linear layer whose last name is among `names`, in place; that layer is frozen.
+
+    outside: first names of the parts that get none. Returns the paths of the layers. Raises ValueError if there is
+    none, or the rank is more than one of them has."""
     found = [
         path
         for path, part in model.named_modules()
-        if isinstance(part, nn.Linear) and path.rpartition(".")[2] in names and path.split(".")[0] not in free
+        if isinstance(part, nn.Linear) and path.rpartition(".")[2] in names and path.split(".")[0] not in outside
     ]
     if not found:
         raise ValueError(f"the model has no linear layer called {' or '.join(sorted(names))}")
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.split(".")[0] in free)
     for path in found:
         _replace(model, path, LowRank(model.get_submodule(path), rank, alpha))  # type: ignore[arg-type]
     return found

@@ -2,6 +2,7 @@
 
 from .attention import Attention, AttentionConfig, GroupedQuery, HeadsConfig, MultiHead, MultiQuery
 from .block import Block, BlockConfig, DeepNorm, PlacementConfig, Plain, Post, Pre, Sandwich
+from .bottleneck import Bottleneck
 from .cache import Cache
 from .feedforward import FeedForward, FeedForwardConfig, NoFeedForward
 from .init import InitConfig, Normal, Xavier
@@ -22,6 +23,7 @@ __all__ = [
     "BatchNorm",
     "Block",
     "BlockConfig",
+    "Bottleneck",
     "Cache",
     "Causal",
     "Chunked",

@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from .attention import Attention, AttentionConfig
+from .bottleneck import Bottleneck
 from .cache import Cache
 from .dropout import check_rate, dropout_add
 from .feedforward import FeedForward, FeedForwardConfig
@@ -84,31 +85,36 @@ PlacementConfig = Post | Pre | Sandwich | DeepNorm | Plain
 @dataclass(frozen=True)
 class BlockConfig:
     """attention: its heads, kernel and scale. feedforward: the position-wise network. norm: which norm; placement:
-    where it sits. dropout: rate on each branch before it joins the residual stream."""
+    where it sits. dropout: rate on each branch before it joins the residual stream. bottleneck: a small network
+    after each sub-layer, for what is learned later (None: none)."""
 
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     feedforward: FeedForwardConfig = field(default_factory=FeedForward)
     norm: NormConfig = field(default_factory=LayerNorm)
     placement: PlacementConfig = field(default_factory=Pre)
     dropout: float = 0.1
+    bottleneck: Bottleneck | None = None
 
     def __post_init__(self) -> None:
         check_rate(self.dropout)
 
 
 class Residual(nn.Module):
-    """x ← outer(α·x + dropout(branch(f(inner(x)))))."""
+    """x ← outer(α·x + dropout(branch(bottleneck(f(inner(x))))))."""
 
     def __init__(self, config: BlockConfig, d_model: int, alpha: float = 1.0):
         super().__init__()
         self.alpha, self.dropout = alpha, config.dropout
         place = config.placement
+        self.bottleneck = config.bottleneck.build(d_model) if config.bottleneck else None
         self.inner = config.norm.build(d_model) if place.inner else None
         self.branch = config.norm.build(d_model) if place.branch else None
         self.outer = config.norm.build(d_model) if place.outer else None
 
     def forward(self, x: Tensor, f: Callable[[Tensor], Tensor], tokens: Tokens) -> Tensor:
         y = f(x if self.inner is None else self.inner(x, tokens))
+        if self.bottleneck is not None:
+            y = self.bottleneck(y)
         if self.branch is not None:
             y = self.branch(y, tokens)
         x = dropout_add(x if self.alpha == 1.0 else self.alpha * x, y, self.dropout, self.training)

@@ -21,7 +21,7 @@ def matrices(module: nn.Module) -> Iterator[tuple[Tensor, list[int]]]:
             queries, keys = part.n_heads * part.d_head, part.n_groups * part.d_head
             several[_fused(part)] = [keys, keys] if part.cross else [queries, keys, keys]
         elif isinstance(part, PositionWise):
-            several[part.up] = [part.config.d_ff] * (part.up.out_features // part.config.d_ff)
+            several[part.up] = [part.config.d_ff] * (2 if part.config.gated else 1)
     for part in module.modules():
         if isinstance(part, nn.Linear):
             yield part.weight, several.get(part, [part.out_features])

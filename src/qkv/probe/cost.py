@@ -17,25 +17,27 @@ from qkv.nn.feedforward import FeedForward
 @dataclass(frozen=True)
 class Operations:
     """Of all layers together. projections: W_Q, W_K, W_V and W_O. table: scores QKᵀ and averages AV. feedforward: its
-    matrices. widen: the second matrix of a factorised embedding."""
+    matrices. widen: the second matrix of a factorised embedding. bottlenecks: after the sub-layers."""
 
     projections: int
     table: int
     feedforward: int
     widen: int = 0
+    bottlenecks: int = 0
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.projections + self.table + self.feedforward + self.widen
+        return self.projections + self.table + self.feedforward + self.widen + self.bottlenecks
 
 
 def operations(config: StackConfig, queries: int, keys: int | None = None) -> Operations:
     """Operations of one row of `queries` new tokens that look at `keys` tokens (None: at each other).
 
     With T queries, S keys, width E, H heads of width D, G key heads and inner width F, a layer has
-    2·T·E·D·(2H + 2G) + 4·T·S·H·D + 4·T·E·F, and 6·T·E·F where the feed-forward is gated. The whole table of scores is
-    counted, hidden pairs too, as a dense kernel computes them; a layer that shares its weights costs what another does.
+    2·T·E·D·(2H + 2G) + 4·T·S·H·D + 4·T·E·F, and 6·T·E·F where the feed-forward is gated; a bottleneck of size K after
+    a sub-layer has 4·T·E·K. The whole table of scores is counted, hidden pairs too, as a dense kernel computes them; a
+    layer that shares its weights costs what another does.
     Self-attention only: the blocks of a decoder that reads a memory cost more.
 
     >>> operations(StackConfig(d_model=8, n_layers=1), 4).projections
@@ -50,6 +52,7 @@ def operations(config: StackConfig, queries: int, keys: int | None = None) -> Op
         table=n * 4 * queries * seen * h * d,
         feedforward=n * 2 * queries * e * _inner(config),
         widen=2 * queries * rank * e if rank else 0,
+        bottlenecks=n * _sublayers(config) * 4 * queries * e * _bottleneck(config),
     )
 
 
@@ -68,12 +71,13 @@ def parameters(config: StackConfig) -> int:
     layer = e * into + out * e + (into if attention.bias else 0) + (e if attention.out_bias else 0)
     if attention.qk_norm is not None:
         layer += 2 * _size(attention.qk_norm.build(d))
-    sublayers, feedforward = 1, block.feedforward
+    sublayers, feedforward = _sublayers(config), block.feedforward
     if isinstance(feedforward, FeedForward):
-        sublayers, up = 2, feedforward.d_ff * (2 if feedforward.gated else 1)
+        up = feedforward.d_ff * (2 if feedforward.gated else 1)
         layer += e * _inner(config) + (up + e if feedforward.bias else 0)
     norm = _size(block.norm.build(e))
     layer += sublayers * (place.inner + place.branch + place.outer) * norm
+    layer += sublayers * _size(block.bottleneck.build(e)) if block.bottleneck else 0
     final = place.final if config.final_norm is None else config.final_norm
     return (config.distinct_layers or config.n_layers) * layer + (norm if final else 0) + _embedding(config)
 
@@ -94,6 +98,14 @@ def _inner(config: StackConfig) -> int:
     if not isinstance(feedforward, FeedForward):
         return 0
     return feedforward.d_ff * (3 if feedforward.gated else 2)
+
+
+def _sublayers(config: StackConfig) -> int:
+    return 2 if isinstance(config.block.feedforward, FeedForward) else 1
+
+
+def _bottleneck(config: StackConfig) -> int:
+    return config.block.bottleneck.size if config.block.bottleneck else 0
 
 
 def _embedding(config: StackConfig) -> int:

@@ -33,5 +33,6 @@ dialogue_state.py  what a user wants so far, an output a slot; mentions.py: wher
                    dialogue/ is the conversation around it
 
 Going on from a run:
-incremental.py     new data: what is kept of the old labels, texts and weights; growth.py: rows by name
+incremental.py     new data: what is kept of the old labels, texts and weights; growth.py: rows by name;
+                   adapters.py: what learns beside weights that stay
 """

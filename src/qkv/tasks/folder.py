@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from qkv.errors import UserError
+from qkv.tasks import adapters
 from qkv.tasks import model as models
 from qkv.tasks import recipe as recipes
 from qkv.tasks.recipe import Recipe
@@ -56,6 +57,7 @@ def open_run(folder: str | Path, device: torch.device | str = "cpu") -> Run:
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder} has no {WEIGHTS} yet: its training is not finished; resume it with qkv train")
     tokenizers = Tokenizers.load(folder / TOKENIZERS)
-    model = models.fresh(recipe.model_config, tokenizers, recipe.task)
+    model = adapters.corrected(models.fresh(recipe.model_config, tokenizers, recipe.task), recipe.adapter)
     assign(model, load_weights(folder / WEIGHTS), folder / WEIGHTS)
+    model = adapters.merged(model, recipe.adapter)
     return Run(folder, recipe, System(model.to(device).eval(), tokenizers))

@@ -20,7 +20,7 @@ from qkv.data.labelled import Labelled
 from qkv.errors import UserError
 from qkv.models import EncoderDecoderConfig, ModelConfig
 from qkv.tasks.labels import Labels, LabelSet
-from qkv.tasks.model import sized
+from qkv.tasks.model import check_fresh, sized
 from qkv.tasks.task import System, Task
 from qkv.tasks.tokenizers import Tokenizers
 from qkv.text import Tokenizer
@@ -170,11 +170,7 @@ def extend(model: nn.Module, task: Task, config: ModelConfig, tokenizers: Tokeni
     given = {n: t for n, t in start.model.state_dict().items() if not n.endswith(".temperature")}  # of its old answers
     filled = carried(given, own, kinds, how)
     left = [name for name in own if name not in filled]
-    stacks = [name for name in left if name.split(".")[0] in ("encoder", "decoder")]
-    if stacks:
-        raise UserError(
-            f"init: its model does not fit ({stacks[0]} is missing or of another shape); train from its config"
-        )
+    check_fresh(left)
     model.load_state_dict(own | filled)
     return left
 

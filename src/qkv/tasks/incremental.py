@@ -1,11 +1,12 @@
 """Going on from a trained run with new data: what is kept of the old labels, texts and weights.
 
 qkv train NEW --init RUN incremental.replay=0.05 incremental.strength=1 incremental.importance=fisher
+qkv train NEW --init RUN incremental.replay=0.05 incremental.adapter.low_rank.rank=8
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from qkv.errors import UserError
-from qkv.tasks import growth
+from qkv.tasks import adapters, growth
+from qkv.tasks.adapters import Adapter
 from qkv.tasks.task import spaced
 from qkv.tasks.tokenizers import Tokenizers
 from qkv.training.anchors import Anchored, fisher_diagonal
@@ -40,6 +42,8 @@ class Incremental:
     """equal: all weights alike (L2-SP); fisher: each by what the old answers hang on it (EWC); for classify."""
     examples: int = 200
     """Old texts that the Fisher information is measured on."""
+    adapter: Adapter | None = None
+    """null: all weights learn; low_rank or bottleneck: the stacks stay, and a few weights beside them learn."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.replay < 1:
@@ -48,6 +52,8 @@ class Incremental:
             raise ValueError(f"strength is {self.strength}; give 0 or more")
         if self.examples < 1:
             raise ValueError(f"examples is {self.examples}; give 1 or more")
+        if self.adapter is not None and self.strength:
+            raise ValueError("an adapter leaves the old weights where they are; set strength to 0, or adapter to null")
 
 
 def prepared(recipe: Recipe, config: Incremental, rows: list[Any], start: Run) -> tuple[list[Any], Tokenizers]:
@@ -76,11 +82,29 @@ def held(recipe: Recipe, config: Incremental, loss: Loss, model: nn.Module, toke
     given = {name: torch.ones_like(p) for name, p in old.items()}
     if config.importance == "fisher":
         given = _fisher(recipe, config, start)
+    return Anchored(loss, anchors, config.strength, _placed(recipe, given, anchors, tokenizers, start))
+
+
+def confine(recipe: Recipe, config: Incremental, model: nn.Module, tokenizers: Tokenizers, start: Run) -> None:
+    """Let only the adapter, the outputs and rows of new tokens learn, where the config has an adapter; in place.
+
+    Raises UserError for an adapter that the model or the optimizer cannot have."""
+    if config.adapter is None:
+        return
+    ones = {name: torch.ones_like(p) for name, p in start.system.model.named_parameters()}
+    known = _placed(recipe, ones, dict(model.named_parameters()), tokenizers, start)
+    adapters.freeze(model, config.adapter, known, decays=recipe.training.optimizer.weight_decay > 0)
+    adapters.corrected(model, config.adapter)
+
+
+def _placed(
+    recipe: Recipe, given: Mapping[str, Tensor], own: Mapping[str, Tensor], tokenizers: Tokenizers, start: Run
+) -> dict[str, Tensor]:
+    """What is known of the old run's weights, put where these stand in the new model's; zero of those that are new."""
     kinds = growth.dimensions(recipe.task, recipe.model_config, tokenizers)
-    zeros = {name: torch.zeros_like(p) for name, p in anchors.items()}
+    zeros = {name: torch.zeros_like(p) for name, p in own.items()}
     how = growth.moves(start.system.tokenizers, tokenizers)
-    importance = zeros | growth.carried(given, zeros, kinds, how, exact=True)
-    return Anchored(loss, anchors, config.strength, importance)
+    return zeros | growth.carried(given, zeros, kinds, how, exact=True)
 
 
 def _fisher(recipe: Recipe, config: Incremental, start: Run) -> dict[str, Tensor]:

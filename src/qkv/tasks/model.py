@@ -8,7 +8,7 @@ model: {decoder_only: {stack: {d_model: 128, ...}}}                    # everyth
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -137,6 +137,21 @@ def fresh(config: ModelConfig, tokenizers: Tokenizers, task: Task | None = None)
     return build(config) if task is None else task.build(config, tokenizers)
 
 
+def in_stack(name: str) -> bool:
+    """Whether a weight, by its name, belongs to an encoder or a decoder rather than to what reads its states."""
+    return name.split(".")[0] in ("encoder", "decoder")
+
+
+def check_fresh(names: Iterable[str]) -> None:
+    """Raise UserError where a weight of a stack is among those that stay fresh: the two models are of different shapes.
+    A bottleneck may be: a fresh one changes nothing."""
+    wrong = [name for name in names if in_stack(name) and ".bottleneck." not in name]
+    if wrong:
+        raise UserError(
+            f"init: its model does not fit ({wrong[0]} is missing or of another shape); train from its config"
+        )
+
+
 def take_over(model: nn.Module, other: nn.Module) -> list[str]:
     """Copy every weight of `other` that `model` has too, by name and shape; the names of those that stay fresh.
 
@@ -144,11 +159,7 @@ def take_over(model: nn.Module, other: nn.Module) -> list[str]:
     given, own = other.state_dict(), model.state_dict()
     taken = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     left = [name for name in own if name not in taken]
-    stacks = [name for name in left if name.split(".")[0] in ("encoder", "decoder")]
-    if stacks:
-        raise UserError(
-            f"init: its model does not fit ({stacks[0]} is missing or of another shape); train from its config"
-        )
+    check_fresh(left)
     model.load_state_dict(own | taken)
     for name, buffer in model.named_buffers():
         if name.endswith(".temperature"):

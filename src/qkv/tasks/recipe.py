@@ -31,6 +31,7 @@ from qkv.data.wikitext import Wikitext2
 from qkv.decoding import Chooser, Greedy
 from qkv.errors import UserError
 from qkv.models import ModelConfig
+from qkv.tasks.adapters import Adapter
 from qkv.tasks.classify import Classify
 from qkv.tasks.dialogue_state import DialogueState
 from qkv.tasks.incremental import Incremental
@@ -119,12 +120,14 @@ class Recipe:
         """The model's config; vocabulary sizes may still be 0."""
         return resolve(self.model)
 
+    @property
+    def adapter(self) -> Adapter | None:
+        """What learns beside the weights of the run that this one starts from; None: they do."""
+        return self.incremental.adapter if self.incremental is not None else None
+
     def plain(self) -> dict[str, Any]:
         """What config.yaml holds: format_version first, the model spelled out in full."""
-        own = plain(self)
-        if own["incremental"] is None:
-            del own["incremental"]  # folders of runs that began without this key can still be resumed
-        return {"format_version": FORMAT_VERSION, **own, "model": written(self.model_config)}
+        return {"format_version": FORMAT_VERSION, **plain(self), "model": written(self.model_config)}
 
 
 def from_data(data: Any, where: str = "") -> Recipe:

@@ -14,7 +14,7 @@ from qkv.data.batch import BatchSource
 from qkv.decoding import Greedy
 from qkv.errors import UserError
 from qkv.runtime import choose_device, seed_everything, set_threads
-from qkv.tasks import growth, incremental
+from qkv.tasks import adapters, growth, incremental
 from qkv.tasks import model as models
 from qkv.tasks.card import write_card
 from qkv.tasks.folder import CARD, TOKENIZERS, Run, open_run
@@ -40,7 +40,8 @@ def train(recipe: Recipe, out: Path, fresh: bool = False, say: Say = print, star
     Interrupted when a signal stopped it; the same call resumes.
     """
     if start is not None:
-        recipe = replace(recipe, model=written(start.recipe.model_config), tokenizers=start.recipe.tokenizers)
+        own = adapters.shaped(start.recipe.model_config, recipe.adapter)
+        recipe = replace(recipe, model=written(own), tokenizers=start.recipe.tokenizers)
         agree(recipe)
     elif recipe.incremental is not None:
         raise UserError("incremental: there is no run to go on from; name one: --init RUN")
@@ -65,12 +66,7 @@ def train(recipe: Recipe, out: Path, fresh: bool = False, say: Say = print, star
     if start is not None and further is not None:
         rows, given = incremental.prepared(recipe, further, rows, start)
     tokenizers = _tokenizers(recipe, rows, out, world, given)
-    seed_everything(recipe.training.seed)
-    model = models.fresh(recipe.model_config, tokenizers, recipe.task)
-    if start is not None and further is not None:
-        growth.extend(model, recipe.task, recipe.model_config, tokenizers, start.system)
-    elif start is not None:
-        models.take_over(model, start.system.model)
+    model = built(recipe, tokenizers, start)
     source = _in_split("train", recipe.task.batches, rows, tokenizers, recipe.training.seed)
     say(f"{parameters(model):,} parameters, {len(source):,} examples, on {device}")
     loss: Loss = recipe.task.loss(training=True)
@@ -80,9 +76,21 @@ def train(recipe: Recipe, out: Path, fresh: bool = False, say: Say = print, star
         model, loss, source, recipe.training, out, evaluate=_evaluate(recipe, tokenizers), run_config=recipe.plain()
     )
     if world.main:
-        _card(out, recipe, model, result)
+        _card(out, recipe, adapters.merged(model, recipe.adapter), result)
     say(f"{out}: finished ({_told(result)})")
     return result
+
+
+def built(recipe: Recipe, tokenizers: Tokenizers, start: Run | None) -> nn.Module:
+    """The model as its training begins: fresh, or with the weights of the run that it starts from."""
+    seed_everything(recipe.training.seed)
+    model = models.fresh(recipe.model_config, tokenizers, recipe.task)
+    if start is not None and recipe.incremental is not None:
+        growth.extend(model, recipe.task, recipe.model_config, tokenizers, start.system)
+        incremental.confine(recipe, recipe.incremental, model, tokenizers, start)
+    elif start is not None:
+        models.take_over(model, start.system.model)
+    return model
 
 
 def _card(out: Path, recipe: Recipe, model: nn.Module, result: FitResult) -> None:

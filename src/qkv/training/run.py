@@ -63,7 +63,7 @@ def start_or_resume(out: Path, run_config: Mapping[str, Any], fresh: bool = Fals
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         return Status.NEW
-    changed = differing(_read_config(path), config)
+    changed = differing(_said(_read_config(path)), _said(config))
     if changed:
         raise UserError(
             f"{out} was started with another {', '.join(changed)}; "
@@ -116,6 +116,13 @@ def interrupts() -> Iterator[Signals]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _said(config: Any) -> Any:
+    """Without the keys that are null, at any depth: a setting that did not exist when a run began is null now."""
+    if not isinstance(config, Mapping):
+        return config
+    return {key: _said(value) for key, value in config.items() if value is not None}
 
 
 def _read_config(path: Path) -> dict[str, Any]:
