@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -24,6 +24,7 @@ from qkv.models import ModelConfig, StackConfig
 from qkv.nn import Bottleneck
 from qkv.tasks.model import in_stack
 
+Model = TypeVar("Model", bound=nn.Module)
 MATRICES = ("query_key_value", "query", "key_value", "out", "up", "down")
 
 
@@ -93,7 +94,7 @@ def _masked(free: Tensor, gradient: Tensor) -> Tensor:
     return gradient * free.to(gradient)
 
 
-def corrected(model: nn.Module, adapter: Adapter | None) -> nn.Module:
+def corrected(model: Model, adapter: Adapter | None) -> Model:
     """The model with the corrections that the adapter asks for beside the matrices of its stacks, put in in place.
 
     Raises UserError for a rank that a matrix has not, or a model without such matrices."""
@@ -106,6 +107,8 @@ def corrected(model: nn.Module, adapter: Adapter | None) -> nn.Module:
     return model
 
 
-def merged(model: nn.Module, adapter: Adapter | None) -> nn.Module:
+def merged(model: Model, adapter: Adapter | None) -> Model:
     """The model with the corrections added to its matrices, in place: the one that has the names of its config."""
-    return merge_lora(model) if isinstance(adapter, LowRank) else model
+    if isinstance(adapter, LowRank):
+        merge_lora(model)
+    return model
