@@ -8,6 +8,7 @@ is the same stack with fresh weights; beside them stands TF-IDF with logistic re
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
@@ -73,6 +74,9 @@ def main(results: Results) -> str:
             f"runs above end within the second. So both were trained once more on the first {ARTICLES} articles, "
             f"given as a file of one's own: {_epochs(own)} epochs.",
             table(head, again),
+            "All weights fine-tuned by the recipes for TREC and SST-2; both lines are the stack of masked words, seed by "
+            "seed, and differ in the weights that it starts from. Accuracy on test, %.",
+            table(["start", *SETS.values()], [[title, *line] for title, line in _tuned_lines(results)]),
         ]
     )
 
@@ -184,6 +188,44 @@ def _run(results: Results, name: str, own: bool, seed: int) -> Cell:
         rows = task.batches(task.load(recipe.data, "train"), system.tokenizers)
         found["epochs"] = result.step * task.size / len(rows)  # type: ignore[union-attr]
     return {**found, **_told(system, task), **probed(system)}
+
+
+STARTS = {"fresh": "fresh weights", "mlm-dynamic": "after masked words"}
+
+
+def _tuned_lines(results: Results) -> list[tuple[str, list[str]]]:
+    """Accuracy after fine-tuning, a line for each start."""
+    cells = {
+        (name, data): results.seeds(f"{data} from {name}", partial(_tuned, results, name, data))
+        for data in SETS
+        for name in STARTS
+    }
+    return [(title, [spread(cells[name, data], "accuracy") for data in SETS]) for name, title in STARTS.items()]
+
+
+def _tuned(results: Results, name: str, data: str, seed: int) -> Cell:
+    """A recipe for labelled texts that starts from the masked words of that seed, or from its model with weights that
+    were never trained."""
+    from qkv.decoding import Greedy
+    from qkv.runtime import seed_everything
+    from qkv.tasks import model as models
+    from qkv.tasks import recipe as recipes
+    from qkv.tasks.folder import open_run
+    from qkv.tasks.task import System
+    from qkv.tasks.train import train
+
+    start = open_run(results.runs / f"mlm-dynamic-{seed}")
+    if name == FRESH:
+        tokenizers = start.system.tokenizers
+        seed_everything(seed)
+        untrained = models.fresh(start.recipe.model_config, tokenizers, start.recipe.task).eval()
+        start = replace(start, system=System(untrained, tokenizers))
+    out = results.runs / "tuned"
+    shutil.rmtree(out, ignore_errors=True)
+    recipe = recipes.load(data, [f"training.seed={seed}", "training.tensorboard=false"])
+    result = train(recipe, out, say=lambda _: None, start=start)
+    run = open_run(out)
+    return {**run.recipe.task.evaluate(run.system, labelled(data, "test"), Greedy()), "seconds": result.elapsed}
 
 
 def _given(results: Results, name: str, own: bool) -> list[str]:
