@@ -74,8 +74,8 @@ def main(results: Results) -> str:
             f"runs above end within the second. So both were trained once more on the first {ARTICLES} articles, "
             f"given as a file of one's own: {_epochs(own)} epochs.",
             table(head, again),
-            "All weights fine-tuned by the recipes for TREC and SST-2; both lines are the stack of masked words, seed by "
-            "seed, and differ in the weights that it starts from. Accuracy on test, %.",
+            "All weights fine-tuned by the recipes for TREC and SST-2; both lines are the stack of masked words, seed "
+            "by seed, and differ in the weights that it starts from. Accuracy on test, %.",
             table(["start", *SETS.values()], [[title, *line] for title, line in _tuned_lines(results)]),
         ]
     )
