@@ -6,7 +6,7 @@ bottleneck   h + U φ(D h) after every sub-layer (Houlsby et al. 2019). It is pa
              then on: a run that starts from this one has it too.
 
 The stacks are frozen, norms included; rows of tokens that the old run had not go on learning. Outputs learn as a whole,
-those of old labels too, because all labels compete.
+those of old labels too, because all labels compete; an output matrix that is the table of embeddings is frozen with it.
 """
 
 from __future__ import annotations
