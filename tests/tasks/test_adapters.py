@@ -19,6 +19,7 @@ from qkv.models import EncoderOnlyConfig, build
 from qkv.nn import Bottleneck
 from qkv.tasks import adapters
 from qkv.tasks import recipe as recipes
+from qkv.tasks.calibration import calibrate
 from qkv.tasks.classify import LABEL
 from qkv.tasks.folder import Run, open_run
 from qkv.tasks.incremental import Incremental
@@ -121,6 +122,17 @@ def test_an_opened_run_is_the_trained_model(first: Run, second: dict[str, Path],
     assert all(p.requires_grad for p in run.system.model.parameters())
     assert isinstance(run.recipe.model_config, EncoderOnlyConfig)
     assert run.recipe.model_config.stack.block.bottleneck == (Bottleneck(3) if "bottleneck" in adapter else None)
+
+
+@BOTH
+def test_a_calibrated_run_opens_again(second: dict[str, Path], tmp_path: Path, adapter) -> None:
+    whole, out = second[next(iter(adapter))], tmp_path / "run"
+    shutil.copytree(whole, out)
+    fitted, name = calibrate(open_run(out)), f"outputs.{LABEL}.temperature"
+    assert fitted != 1 and float(open_run(out).system.model.state_dict()[name]) == pytest.approx(fitted)
+    before, after = (load_file(folder / "model.safetensors") for folder in (whole, out))
+    assert before.keys() == after.keys()
+    assert {n for n in before if not torch.equal(before[n], after[n])} == {name}
 
 
 @BOTH

@@ -17,7 +17,7 @@ from qkv.tasks.folder import WEIGHTS, Run
 from qkv.tasks.reading import side_by_side
 from qkv.tasks.task import System
 from qkv.training.checkpoint import replace_file
-from qkv.training.weights import save_weights, weights
+from qkv.training.weights import load_weights, save_weights
 
 MOST = 100.0  # no temperature above, none below 1/MOST
 
@@ -71,9 +71,11 @@ def calibrate(run: Run) -> float:
     task = classifier(run)
     fitted = temperature(*scores_of(run.system, task, task.load(run.recipe.data, "dev")))
     model: Any = run.system.model
-    model.outputs[LABEL].temperature.fill_(fitted)
+    kept: Tensor = model.outputs[LABEL].temperature.fill_(fitted)
+    stored = load_weights(run.folder / WEIGHTS)  # the model in memory may be merged
+    stored[f"outputs.{LABEL}.temperature"] = kept
     try:
-        replace_file(run.folder / WEIGHTS, lambda path: save_weights(weights(model), path))
+        replace_file(run.folder / WEIGHTS, lambda path: save_weights(stored, path))
     except OSError as error:
         raise UserError(f"cannot write {run.folder / WEIGHTS}: {error.strerror}; free some room") from error
     return fitted
