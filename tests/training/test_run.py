@@ -43,6 +43,16 @@ def test_a_changed_config_is_refused_by_name_unless_fresh(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.yaml", "notes.txt"]
 
 
+def test_a_run_that_never_learned_makes_room(tmp_path):
+    start_or_resume(tmp_path, RECIPE)
+    (tmp_path / "tokenizers").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    changed = {**RECIPE, "task": "classify"}
+    assert start_or_resume(tmp_path, changed) is Status.NEW
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == {"format_version": 1, **changed}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.yaml", "notes.txt"]
+
+
 @pytest.mark.parametrize("text", ["", "a: [", "format_version: 99\n"])
 def test_a_config_that_cannot_be_read_is_a_sentence(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)

@@ -29,6 +29,7 @@ FORMAT_VERSION = 1
 CONFIG, RESULT, WEIGHTS = "config.yaml", "run.json", "model.safetensors"
 FILES = (CONFIG, RESULT, WEIGHTS, "metrics.jsonl", "card.md", "labels.json", "scope.json", "scope.safetensors")
 FOLDERS = ("checkpoints", "tensorboard", "tokenizers")
+TRAINED = ("checkpoints", "metrics.jsonl", WEIGHTS, RESULT)  # one of these is there before the first update
 
 
 class Status(enum.Enum):
@@ -50,8 +51,9 @@ class Interrupted(Exception):
 def start_or_resume(out: Path, run_config: Mapping[str, Any], fresh: bool = False) -> Status:
     """Make a new run folder or find out what an old one holds. Calling it again changes nothing.
 
-    run_config: plain data, the whole recipe. fresh: delete an earlier run in this folder (its own files only).
-    Raises UserError when the folder was started with another config, naming the keys, or is no folder.
+    run_config: plain data, the whole recipe. fresh: delete an earlier run in this folder (its own files only). One of
+    another config that was refused, or killed, before its first update holds nothing and makes room by itself.
+    Raises UserError when the folder was trained in with another config, naming the keys, or is no folder.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; choose another folder for the run")
@@ -64,6 +66,8 @@ def start_or_resume(out: Path, run_config: Mapping[str, Any], fresh: bool = Fals
         replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         return Status.NEW
     changed = differing(_said(_read_config(path)), _said(config))
+    if changed and not any((out / name).exists() for name in TRAINED):
+        return start_or_resume(out, run_config, fresh=True)
     if changed:
         raise UserError(
             f"{out} was started with another {', '.join(changed)}; "
