@@ -3,7 +3,7 @@
 # make check    lint, format and types only
 # make lab      opens the lab: every question with its answer, experiments to run again, trained models to look into
 # make bench    speed beside the peers, into bench/results/
-# make results  what the recipes reach, into docs/: trains what is missing, may be stopped and given again
+# make results  what the recipes reach, into docs/: trains what is missing, may be stopped and given again; -j 2 on two cores
 #
 # PIP_ARGS is handed to pip. The CPU build of torch, where pip would choose another:
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -17,8 +17,9 @@ LAB_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+PARTS := $(patsubst bench/understanding/%.py,%,$(shell grep -l "^def main.results" bench/understanding/*.py))
 
-.PHONY: help demo lab test check bench results clean
+.PHONY: help demo lab test check bench results results-recipes $(PARTS:%=results-%) clean
 .DELETE_ON_ERROR:
 
 help:
@@ -46,9 +47,14 @@ check: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench
 
-results: $(VENV)/.dev
+results: results-recipes $(PARTS:%=results-%)
+	$(BIN)/python -m bench.understanding --table
+
+results-recipes: $(VENV)/.dev
 	$(BIN)/python -m bench.recipes
-	$(BIN)/python -m bench.understanding
+
+$(PARTS:%=results-%): results-%: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.understanding $*
 
 clean:
 	rm -rf $(VENV) build dist
