@@ -32,6 +32,15 @@ def test_answers_are_those_of_a_loop(method, exclude):
         assert answer == max(scores, key=scores.__getitem__)
 
 
+def test_epsilon_keeps_a_word_opposite_to_the_first_from_winning_by_that_alone():
+    """In the plane, with b = c: of two words opposite to a, one exactly, the other is nearer to b by more than half."""
+    angles = torch.tensor([0.0, 0.261, torch.pi, torch.pi - 0.06326], dtype=torch.float64)
+    vectors = torch.stack([angles.cos(), angles.sin()], dim=-1)
+    assert analogy.answers(vectors, torch.tensor([[0, 1, 1]]), "mul").tolist() == [3]
+    opposite, other = ((vectors[1] @ vectors[d] + 1) ** 2 / (vectors[0] @ vectors[d] + 1 + 1e-3) for d in (2, 3))
+    assert opposite > other  # with half of ε
+
+
 def test_the_plain_question_often_returns_what_was_put_in():
     """Offsets that are short beside the words: excluding the inputs hides that the answer is c."""
     base = 10 * F.normalize(torch.randn(20, 8, generator=generator()), dim=-1)
