@@ -204,7 +204,8 @@ def _setting(cells: Sequence[Cell]) -> str:
         f"{rows('outside_train')}requests out of scope of the training file (oos_train), which train nothing; reported "
         f"on the {rows('test')}+ {rows('outside_val')}published for choosing (val, oos_val), since the test keys are "
         "not there. Recall is of requests in scope: FPR@95 is the share out of scope that is let in where 95 % in "
-        f"scope are. Costs: {COSTS.outside:.0%} of what comes is out of scope; answering it costs {COSTS.answered:g}, "
+        "scope are. The learning rate was chosen on dev after figures of another had been seen. "
+        f"Costs: {COSTS.outside:.0%} of what comes is out of scope; answering it costs {COSTS.answered:g}, "
         f"refusing a request in scope {COSTS.refused:g}, a wrong intent {COSTS.wrong:g}, asking {COSTS.asked:g}."
     )
 

@@ -128,7 +128,8 @@ def _setting(cell: Cell) -> str:
     return (
         f"20 Newsgroups by date, headers removed; {train_rows}postings to train on; per cent on the {test}test "
         "postings, mean and range of three seeds; weights, C and features are chosen on a tenth of the training "
-        f"postings. The Transformer reads the first {task.longest} tokens. LDA: {task.topics.n} topics, learned once "
+        "postings, the Transformer's shape and updates after a test figure of shorter training had been "
+        f"seen. It reads the first {task.longest} tokens. LDA: {task.topics.n} topics, learned once "
         "from the training postings without their labels; the proportions are inferred from whole postings."
     )
 
