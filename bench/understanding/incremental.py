@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from statistics import fmean, median
@@ -25,13 +25,15 @@ WAYS: dict[str, dict[str, Any]] = {
     "replay 20 %": {"replay": 0.2},
     "replay 20 %, new vocabulary": {"vocabulary": "learned", "replay": 0.2},
 }
-SETTINGS: dict[str, tuple[float, ...]] = {
-    "L2-SP": (0.03, 0.1, 0.3),
-    "EWC": (3000.0, 30000.0, 300000.0),
-    "low rank": (RATE, 1e-2),
-    "bottleneck": (RATE, 1e-2),
+Setting = Callable[[float], tuple[dict[str, Any], float]]
+SETTINGS: dict[str, tuple[tuple[float, ...], Setting]] = {
+    "L2-SP": ((0.03, 0.1, 0.3), lambda x: ({"strength": x, "importance": "equal"}, RATE)),
+    "EWC": ((3000.0, 30000.0, 300000.0), lambda x: ({"strength": x, "importance": "fisher"}, RATE)),
+    "low rank": ((RATE, 1e-2), lambda x: ({"adapter": {"low_rank": {"rank": 8, "alpha": 16.0}}}, x)),
+    "bottleneck": ((RATE, 1e-2), lambda x: ({"adapter": {"bottleneck": {"size": 16}}}, x)),
 }
-"""Strengths of the penalties, learning rates of the adapters."""
+"""What is tried, strengths of the penalties and learning rates of the adapters; and what that makes of `incremental`
+and of the learning rate."""
 INTENTS, LENGTH = "intents", "length"
 NOTES = {
     INTENTS: f"""The 77 intents of BANKING77 in alphabetical order, the first 39 and then the other 38: {STEPS} updates
@@ -40,8 +42,8 @@ the training file), all labels competing; mean (range) of seeds, without a range
 half after its own training. "Among old": after the second training, if only the labels of the first half compete: what
 is still known, but no longer said. Both at once: {2 * STEPS} updates on all. Adapters stand beside the frozen encoder,
 outputs learn: low rank, r = 8 beside every matrix; bottleneck, 16 wide after every sub-layer. The strength of a penalty
-and the learning rate of an adapter stand behind the name: the best of {len(SETTINGS["EWC"])} and
-{len(SETTINGS["low rank"])} by the mean accuracy of both halves on dev, seed 0.""",
+and the learning rate of an adapter stand behind the name: the best of {len(SETTINGS["EWC"][0])} and
+{len(SETTINGS["low rank"][0])} by the mean accuracy of both halves on dev, seed 0.""",
     LENGTH: """New data, the same labels: the questions of up to the median number of words (10), of all 77 intents, and
 then those that are longer. How often an intent is asked for differs between the halves, too. "New before": on the long
 questions after training on short ones. The rest as above.""",
@@ -132,20 +134,10 @@ def _before(by: str, start: Run) -> Cell:
     }
 
 
-def way(name: str, value: float) -> tuple[dict[str, Any], float]:
-    """What the recipe says for a way with one of its settings: `incremental`, and the learning rate."""
-    if name == "low rank":
-        return {"adapter": {"low_rank": {"rank": 8, "alpha": 16.0}}}, value
-    if name == "bottleneck":
-        return {"adapter": {"bottleneck": {"size": 16}}}, value
-    return {"strength": value, "importance": "fisher" if name == "EWC" else "equal"}, RATE
-
-
 def chosen(results: Results, by: str, name: str) -> tuple[str, Any]:
     """A way with the setting that is best on dev, seed 0: its name, which tells the setting, and what measures it."""
-    ways: dict[str, Any] = {
-        f"{name}, {value:g}": partial(second, results, by, *way(name, value)) for value in SETTINGS[name]
-    }
+    values, setting = SETTINGS[name]
+    ways: dict[str, Any] = {f"{name}, {x:g}": partial(second, results, by, *setting(x)) for x in values}
     found = {key: results.cell(_key(by, key, 0), partial(make, 0)) for key, make in ways.items()}
     best = max(found, key=lambda key: found[key].get("dev", 0.0))
     return best, ways[best]
@@ -189,36 +181,27 @@ def main(results: Results) -> str:
     """Two tables: other intents, in every way; other lengths of the same intents, in some."""
     intents = measured(results, INTENTS, list(WAYS), list(SETTINGS))
     columns = {"old before": "before", "old after": "half_0", "new": "half_1", "mean": "both", "forgotten": "lost"}
-    parts = [NOTES[INTENTS], shown(intents, {**columns, "among old": "known"}), verdict(intents)]
+    parts = [NOTES[INTENTS], shown(intents, {**columns, "among old": "known"}), verdict(intents, INTENTS)]
     length = measured(results, LENGTH, ["nothing", "replay 5 %"], ["EWC", "low rank"])
     columns = {"old before": "before", "new before": "new_before", **columns}
-    parts += [NOTES[LENGTH], shown(length, columns), verdict_same(length), results.machine()]
+    parts += [NOTES[LENGTH], shown(length, columns), verdict(length, LENGTH), results.machine()]
     return "\n\n".join(["## Incremental training", *(part for part in parts if part)])
 
 
-def verdict(cells: dict[str, list[Cell]]) -> str:
-    """What forgets least and what serves both halves best, and how much is still known."""
+def verdict(cells: dict[str, list[Cell]], by: str) -> str:
+    """What is forgotten where nothing is done, what that shows, and what serves both halves best."""
     means = _means(cells)
     if "nothing" not in means:
         return ""
     best, naive = max(means, key=lambda name: means[name]["both"]), means["nothing"]
+    shows = {
+        INTENTS: "; if only its labels compete, {known:.0f} % are still right: answers are no longer said before they "
+        "are no longer known",
+        LENGTH: ", and the second goes from {new_before:.1f} to {half_1:.1f}",
+    }
     return (
-        f"With nothing done {naive['lost']:.0f} points of the first half are forgotten; if only its labels compete, "
-        f"{naive['known']:.0f} % are still right: answers are no longer said before they are no longer known. Best for "
-        f"both halves is {best} ({means[best]['both']:.1f}, forgotten {means[best]['lost']:.1f})."
-    )
-
-
-def verdict_same(cells: dict[str, list[Cell]]) -> str:
-    """How much is forgotten where the labels stay, what that buys, and what serves both halves best."""
-    means = _means(cells)
-    if "nothing" not in means:
-        return ""
-    best, naive = max(means, key=lambda name: means[name]["both"]), means["nothing"]
-    return (
-        f"With nothing done {naive['lost']:.1f} points of the short questions are forgotten and the long ones go from "
-        f"{naive['new_before']:.1f} to {naive['half_1']:.1f}. Best for both is {best} ({means[best]['both']:.1f}, "
-        f"forgotten {means[best]['lost']:.1f})."
+        f"With nothing done {naive['lost']:.1f} points of the first half are forgotten{shows[by].format(**naive)}. "
+        f"Best for both halves is {best} ({means[best]['both']:.1f}, forgotten {means[best]['lost']:.1f})."
     )
 
 
