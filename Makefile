@@ -17,7 +17,7 @@ LAB_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
-PARTS := $(patsubst bench/understanding/%.py,%,$(shell grep -l "^def main.results" bench/understanding/*.py))
+PARTS := $(patsubst bench/understanding/%.py,%,$(shell grep -ls "^def main.results" bench/understanding/*.py))
 
 .PHONY: help demo lab test check bench results results-recipes $(PARTS:%=results-%) clean
 .DELETE_ON_ERROR:

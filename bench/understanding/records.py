@@ -110,7 +110,7 @@ def publish(part: str, text: str, report: Path = REPORT) -> None:
         old = f"{old.rstrip()}\n\n{start}\n{end}\n"
     head, rest = old.split(start)
     fresh = f"{head}{start}\n\n{text.strip()}\n\n{end}{rest.split(end)[1]}"
-    partial = report.with_suffix(".tmp")
+    partial = report.with_suffix(f".{os.getpid()}")  # another part may be at it
     partial.write_text(fresh, encoding="utf-8")
     partial.replace(report)
 
