@@ -29,10 +29,16 @@ OBJECTIVES = {
     "mlm-nsp": "masked + next sentence",
     "mlm-sop": "masked + sentence order",
     "electra": "replaced tokens",
+    "electra, 50": "replaced tokens, the detector weighs 50 as published",
     "prefix-lm": "prefix LM",
     "span-lm": "spans told behind the text",
     "fim": "fill in the middle",
 }
+CHANGED = {
+    FRESH: ("mlm-dynamic", ()),
+    "electra, 50": ("electra", ("task.masked_language_model.objective.replaced_tokens.weight=50",)),
+}
+"""What is not a recipe as it is: which one, and overrides."""
 REPEATED = (FRESH, "mlm-dynamic", "electra")
 """Those with three seeds; a run takes minutes."""
 OWN = {"mlm-dynamic": "masks new in every epoch", "mlm-static": "the same masks in all epochs"}
@@ -166,21 +172,17 @@ def _run(results: Results, name: str, own: bool, seed: int) -> Cell:
     """Train, or go on with, a run, and probe it. Fresh weights are those that the run of that seed begins with."""
     from qkv.runtime import seed_everything
     from qkv.tasks import model as models
-    from qkv.tasks import recipe as recipes
     from qkv.tasks.folder import open_run
     from qkv.tasks.task import System
     from qkv.tasks.train import train
 
-    recipe = recipes.load(
-        "mlm-dynamic" if name == FRESH else name, [f"training.seed={seed}", *_given(results, name, own)]
-    )
+    recipe, folder = _recipe(results, name, own, seed)
     task = recipe.task
     if name == FRESH:
         tokenizers = task.learn([], recipe.tokenizers)
         seed_everything(seed)
         system = System(models.fresh(recipe.model_config, tokenizers, task).eval(), tokenizers)
         return {**_told(system, task), **probed(system)}
-    folder = results.runs / f"{'own-' if own else ''}{name}-{seed}"
     result = train(recipe, folder, say=lambda _: None)
     system = open_run(folder).system
     found: Cell = {"seconds": result.elapsed, "steps": result.step, "parameters": models.parameters(system.model)}
@@ -190,7 +192,16 @@ def _run(results: Results, name: str, own: bool, seed: int) -> Cell:
     return {**found, **_told(system, task), **probed(system)}
 
 
-STARTS = {"fresh": "fresh weights", "mlm-dynamic": "after masked words"}
+def _recipe(results: Results, name: str, own: bool, seed: int) -> tuple[Any, Path]:
+    """What trains an objective, and the folder of its run."""
+    from qkv.tasks import recipe as recipes
+
+    base, overrides = CHANGED.get(name, (name, ()))
+    recipe = recipes.load(base, [f"training.seed={seed}", *overrides, *_given(results, name, own)])
+    return recipe, results.runs / f"{'own-' if own else ''}{name}-{seed}"
+
+
+STARTS = {FRESH: "fresh weights", "mlm-dynamic": "after masked words"}
 
 
 def _tuned_lines(results: Results) -> list[tuple[str, list[str]]]:
@@ -214,7 +225,9 @@ def _tuned(results: Results, name: str, data: str, seed: int) -> Cell:
     from qkv.tasks.task import System
     from qkv.tasks.train import train
 
-    start = open_run(results.runs / f"mlm-dynamic-{seed}")
+    words, folder = _recipe(results, "mlm-dynamic", False, seed)
+    train(words, folder, say=lambda _: None)  # most often only found
+    start = open_run(folder)
     if name == FRESH:
         tokenizers = start.system.tokenizers
         seed_everything(seed)
